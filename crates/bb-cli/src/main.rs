@@ -1,0 +1,3 @@
+//! The `bb` command.
+
+fn main() {}

@@ -1,0 +1,17 @@
+//! Rust made from `proto/` by `cargo xtask codegen`; never edited by hand.
+#![allow(missing_docs, unreachable_pub, unnameable_types, clippy::all, reason = "generated code")]
+
+/// ONNX models, graphs and tensors (`proto/onnx-ml.proto`).
+pub mod onnx {
+    include!("generated/onnx.rs");
+}
+
+/// The package `bb` of the schemas.
+pub mod bb {
+    /// Values and envelopes (`proto/bb_wire.proto`).
+    pub mod wire {
+        include!("generated/bb.wire.rs");
+    }
+}
+
+pub use bb::wire;

@@ -1,0 +1,130 @@
+//! Who a node is: a multihash, in production of its public key.
+
+use std::fmt;
+use std::str::FromStr;
+
+use multihash::Multihash;
+use thiserror::Error;
+
+/// The most bytes a peer id's multihash may take, code and length included.
+pub const MAX_PEER_ID_BYTES: usize = 64;
+
+/// The identity of a node: a multihash of at most 64 bytes, `Copy` and ordered by its bytes.
+///
+/// The text form is libp2p's: the multihash in base58btc.
+///
+/// ```
+/// use bb_ir::PeerId;
+/// let peer = PeerId::from_u64(7);
+/// assert_eq!(peer.to_string().parse::<PeerId>(), Ok(peer));
+/// assert_eq!(PeerId::from_bytes(&peer.to_bytes()), Ok(peer));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PeerId {
+    len: u8,
+    bytes: [u8; MAX_PEER_ID_BYTES],
+}
+
+/// Why bytes or text are not a peer id; the peer or caller that sent them is at fault.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PeerIdError {
+    /// The text is not base58btc.
+    #[error("a peer id is base58btc text, this is not: character {index} is `{character}`")]
+    NotBase58 {
+        /// The first character that does not belong.
+        character: char,
+        /// Where it stands.
+        index: usize,
+    },
+    /// The bytes are not exactly one multihash.
+    #[error("a peer id is one multihash; these {byte_count} bytes are not")]
+    NotMultihash {
+        /// How many bytes were given.
+        byte_count: usize,
+    },
+    /// More than [`MAX_PEER_ID_BYTES`].
+    #[error("a peer id has at most {MAX_PEER_ID_BYTES} bytes, got {byte_count}")]
+    TooLong {
+        /// How many bytes were given.
+        byte_count: usize,
+    },
+}
+
+impl PeerId {
+    /// A peer id for tests and simulation: the identity multihash of `id`; ordered as the numbers are.
+    pub fn from_u64(id: u64) -> Self {
+        let mut bytes = [0; MAX_PEER_ID_BYTES];
+        bytes[1] = 8;
+        bytes[2..10].copy_from_slice(&id.to_be_bytes());
+        Self { len: 10, bytes }
+    }
+
+    /// Reads a multihash.
+    ///
+    /// # Errors
+    /// [`PeerIdError::TooLong`] and [`PeerIdError::NotMultihash`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, PeerIdError> {
+        let byte_count = bytes.len();
+        if byte_count > MAX_PEER_ID_BYTES {
+            return Err(PeerIdError::TooLong { byte_count });
+        }
+        Multihash::<MAX_PEER_ID_BYTES>::from_bytes(bytes)
+            .map_err(|_| PeerIdError::NotMultihash { byte_count })?;
+        let mut held = [0; MAX_PEER_ID_BYTES];
+        held[..byte_count].copy_from_slice(bytes);
+        Ok(Self { len: byte_count as u8, bytes: held })
+    }
+
+    /// The multihash.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
+    /// The multihash, as bytes of their own.
+    pub fn to_bytes(self) -> Vec<u8> {
+        self.as_bytes().to_vec()
+    }
+}
+
+impl PartialOrd for PeerId {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for PeerId {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl fmt::Display for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&bs58::encode(self.as_bytes()).into_string())
+    }
+}
+
+impl fmt::Debug for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PeerId({self})")
+    }
+}
+
+impl FromStr for PeerId {
+    type Err = PeerIdError;
+
+    fn from_str(text: &str) -> Result<Self, PeerIdError> {
+        // base58 needs at most 1.37 characters a byte: a longer text cannot be a peer id.
+        if text.len() > MAX_PEER_ID_BYTES * 2 {
+            return Err(PeerIdError::TooLong { byte_count: text.len() });
+        }
+        let bytes = bs58::decode(text).into_vec().map_err(|error| match error {
+            bs58::decode::Error::InvalidCharacter { character, index } => {
+                PeerIdError::NotBase58 { character, index }
+            }
+            _ => PeerIdError::NotMultihash { byte_count: text.len() },
+        })?;
+        Self::from_bytes(&bytes)
+    }
+}

@@ -1,0 +1,83 @@
+//! Ordered, named tensors: a model's parameters, a batch, a gradient.
+
+use std::sync::Arc;
+
+use crate::Tensor;
+
+/// Ordered tensors with unique names; cloning shares them.
+///
+/// ```
+/// use bb_ir::{Tensor, TensorMap};
+/// let map: TensorMap = [("w", Tensor::scalar(1.0_f32)), ("b", Tensor::scalar(0.5_f32))].into_iter().collect();
+/// assert_eq!(map.len(), 2);
+/// assert_eq!(map.find("b"), Some(&Tensor::scalar(0.5_f32)));
+/// ```
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct TensorMap(Arc<Vec<(Arc<str>, Tensor)>>);
+
+impl TensorMap {
+    /// No tensors.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Puts a tensor at the end, or in the place of the one with that name, which it returns.
+    pub fn insert(&mut self, name: impl Into<Arc<str>>, tensor: Tensor) -> Option<Tensor> {
+        let name = name.into();
+        let entries = Arc::make_mut(&mut self.0);
+        match entries.iter_mut().find(|(held, _)| *held == name) {
+            Some((_, held)) => Some(std::mem::replace(held, tensor)),
+            None => {
+                entries.push((name, tensor));
+                None
+            }
+        }
+    }
+
+    /// The tensor with that name.
+    pub fn find(&self, name: &str) -> Option<&Tensor> {
+        self.0.iter().find(|(held, _)| &**held == name).map(|(_, tensor)| tensor)
+    }
+
+    /// Names and tensors, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, &Tensor)> {
+        self.0.iter().map(|(name, tensor)| (name, tensor))
+    }
+
+    /// Names and tensors to write to, in order; copied first if anybody else holds the map.
+    pub fn iter_mut(&mut self) -> impl ExactSizeIterator<Item = (&Arc<str>, &mut Tensor)> {
+        Arc::make_mut(&mut self.0).iter_mut().map(|(name, tensor)| (&*name, tensor))
+    }
+
+    /// How many tensors.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Bytes of all tensors together.
+    pub fn byte_count(&self) -> usize {
+        self.0.iter().map(|(_, tensor)| tensor.as_bytes().len()).sum()
+    }
+}
+
+impl<N: Into<Arc<str>>> FromIterator<(N, Tensor)> for TensorMap {
+    /// A name met twice keeps its first place and its last tensor.
+    fn from_iter<I: IntoIterator<Item = (N, Tensor)>>(entries: I) -> Self {
+        let mut map = Self::new();
+        for (name, tensor) in entries {
+            map.insert(name, tensor);
+        }
+        map
+    }
+}
+
+impl std::fmt::Debug for TensorMap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}

@@ -1,0 +1,141 @@
+//! What a value may be: the type of an edge.
+
+use std::fmt;
+
+use crate::{DataType, Value};
+
+/// One extent of a tensor type.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Dim {
+    /// Exactly this many.
+    Known(usize),
+    /// Any number; equal names within one graph are the same number.
+    Named(String),
+    /// Any number.
+    Any,
+}
+
+/// What a value may be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ValueType {
+    /// Anything: nothing is known.
+    #[default]
+    Any,
+    /// [`Value::Trigger`].
+    Trigger,
+    /// [`Value::Bool`].
+    Bool,
+    /// [`Value::I64`].
+    I64,
+    /// [`Value::U64`].
+    U64,
+    /// [`Value::F64`].
+    F64,
+    /// [`Value::Str`].
+    Str,
+    /// [`Value::Bytes`].
+    Bytes,
+    /// [`Value::Tensor`]; what is `None` may be anything.
+    Tensor {
+        /// The element type.
+        dtype: Option<DataType>,
+        /// The extents.
+        shape: Option<Vec<Dim>>,
+    },
+    /// [`Value::Tensors`].
+    Tensors,
+    /// [`Value::Peer`].
+    Peer,
+    /// [`Value::Peers`].
+    Peers,
+    /// [`Value::Addresses`].
+    Addresses,
+    /// [`Value::Tuple`] with these items.
+    Tuple(Vec<ValueType>),
+    /// [`Value::Custom`] of this schema.
+    Custom(String),
+}
+
+impl ValueType {
+    /// A tensor of which nothing more is known.
+    pub const ANY_TENSOR: Self = Self::Tensor { dtype: None, shape: None };
+
+    /// Whether `value` is of this type.
+    pub fn admits(&self, value: &Value) -> bool {
+        match (self, value) {
+            (Self::Any, _)
+            | (Self::Trigger, Value::Trigger)
+            | (Self::Bool, Value::Bool(_))
+            | (Self::I64, Value::I64(_))
+            | (Self::U64, Value::U64(_))
+            | (Self::F64, Value::F64(_))
+            | (Self::Str, Value::Str(_))
+            | (Self::Bytes, Value::Bytes(_))
+            | (Self::Tensors, Value::Tensors(_))
+            | (Self::Peer, Value::Peer(_))
+            | (Self::Peers, Value::Peers(_))
+            | (Self::Addresses, Value::Addresses(_)) => true,
+            (Self::Tensor { dtype, shape }, Value::Tensor(tensor)) => {
+                dtype.is_none_or(|dtype| dtype == tensor.dtype())
+                    && shape.as_ref().is_none_or(|dims| {
+                        dims.len() == tensor.shape().len()
+                            && dims.iter().zip(tensor.shape().iter()).all(|(dim, &extent)| match dim {
+                                Dim::Known(known) => *known == extent,
+                                Dim::Named(_) | Dim::Any => true,
+                            })
+                    })
+            }
+            (Self::Tuple(types), Value::Tuple(items)) => {
+                types.len() == items.len() && types.iter().zip(items.iter()).all(|(t, item)| t.admits(item))
+            }
+            (Self::Custom(schema), Value::Custom(custom)) => schema == custom.schema(),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for ValueType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any"),
+            Self::Trigger => f.write_str("trigger"),
+            Self::Bool => f.write_str("bool"),
+            Self::I64 => f.write_str("i64"),
+            Self::U64 => f.write_str("u64"),
+            Self::F64 => f.write_str("f64"),
+            Self::Str => f.write_str("str"),
+            Self::Bytes => f.write_str("bytes"),
+            Self::Tensor { dtype, shape } => {
+                match dtype {
+                    Some(dtype) => write!(f, "{dtype}")?,
+                    None => f.write_str("tensor")?,
+                }
+                let Some(dims) = shape else { return Ok(()) };
+                f.write_str("[")?;
+                for (axis, dim) in dims.iter().enumerate() {
+                    f.write_str(if axis > 0 { "," } else { "" })?;
+                    match dim {
+                        Dim::Known(extent) => write!(f, "{extent}")?,
+                        Dim::Named(name) => f.write_str(name)?,
+                        Dim::Any => f.write_str("?")?,
+                    }
+                }
+                f.write_str("]")
+            }
+            Self::Tensors => f.write_str("tensors"),
+            Self::Peer => f.write_str("peer"),
+            Self::Peers => f.write_str("peers"),
+            Self::Addresses => f.write_str("addresses"),
+            Self::Tuple(items) => {
+                f.write_str("(")?;
+                for (index, item) in items.iter().enumerate() {
+                    let comma = if index > 0 { ", " } else { "" };
+                    write!(f, "{comma}{item}")?;
+                }
+                f.write_str(")")
+            }
+            Self::Custom(schema) => f.write_str(schema),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! How a component writes its state and reads it back.
+
+use thiserror::Error;
+
+use crate::{TensorMap, Value};
+
+/// Collects a component's state: a sequence of values in their wire form.
+#[derive(Debug, Default)]
+pub struct StateWriter {
+    bytes: Vec<u8>,
+}
+
+/// Gives a component its state back, value by value, in the order in which it was written.
+#[derive(Debug)]
+pub struct StateReader<'a> {
+    bytes: &'a [u8],
+}
+
+/// Why saved state does not fit.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StateError {
+    /// Another value stands there.
+    #[error("the saved state has another kind of value where {expected} is read")]
+    Kind {
+        /// What is read.
+        expected: &'static str,
+    },
+    /// The state ends too early.
+    #[error("the saved state ends too early")]
+    Truncated,
+    /// The state goes on after what is read.
+    #[error("{byte_count} bytes of saved state are left over")]
+    LeftOver {
+        /// How many.
+        byte_count: usize,
+    },
+    /// Bytes that are not a value.
+    #[error(transparent)]
+    Value(#[from] bb_ir::wire_codec::ValueError),
+}
+
+impl StateWriter {
+    /// Writes a value.
+    pub fn value(&mut self, value: &Value) {
+        let encoded = value.encode();
+        self.bytes.extend_from_slice(&(encoded.len() as u64).to_le_bytes());
+        self.bytes.extend_from_slice(&encoded);
+    }
+
+    /// Writes a number.
+    pub fn u64(&mut self, number: u64) {
+        self.value(&Value::U64(number));
+    }
+
+    /// Writes named tensors.
+    pub fn tensors(&mut self, tensors: &TensorMap) {
+        self.value(&Value::Tensors(tensors.clone()));
+    }
+
+    /// What was written.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+impl<'a> StateReader<'a> {
+    /// Reads what a [`StateWriter`] wrote.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+
+    /// Reads a value.
+    ///
+    /// # Errors
+    /// [`StateError::Truncated`], [`StateError::Value`].
+    pub fn value(&mut self) -> Result<Value, StateError> {
+        let (length, rest) = self.bytes.split_first_chunk::<8>().ok_or(StateError::Truncated)?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| StateError::Truncated)?;
+        let (encoded, rest) = rest.split_at_checked(length).ok_or(StateError::Truncated)?;
+        let value = Value::decode(encoded)?;
+        self.bytes = rest;
+        Ok(value)
+    }
+
+    /// Reads a number.
+    ///
+    /// # Errors
+    /// Those of [`StateReader::value`], and [`StateError::Kind`].
+    pub fn u64(&mut self) -> Result<u64, StateError> {
+        match self.value()? {
+            Value::U64(number) => Ok(number),
+            _ => Err(StateError::Kind { expected: "a number" }),
+        }
+    }
+
+    /// Reads named tensors.
+    ///
+    /// # Errors
+    /// Those of [`StateReader::value`], and [`StateError::Kind`].
+    pub fn tensors(&mut self) -> Result<TensorMap, StateError> {
+        match self.value()? {
+            Value::Tensors(tensors) => Ok(tensors),
+            _ => Err(StateError::Kind { expected: "named tensors" }),
+        }
+    }
+
+    /// Checks that everything was read.
+    ///
+    /// # Errors
+    /// [`StateError::LeftOver`].
+    pub fn finish(&self) -> Result<(), StateError> {
+        match self.bytes.len() {
+            0 => Ok(()),
+            byte_count => Err(StateError::LeftOver { byte_count }),
+        }
+    }
+}

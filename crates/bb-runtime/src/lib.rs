@@ -1,0 +1,23 @@
+//! The sans-IO node: roles, component factories, engine, envelopes and `install`.
+//!
+//! A backend or component author needs this crate and no other of the project: [`contracts`] has the role
+//! traits, and what they speak of is re-exported here. A host starts at `install`.
+//!
+//! Nothing here opens a socket, starts a thread or reads a clock that was not injected.
+
+pub mod compiled;
+pub mod contracts;
+pub mod factory;
+
+pub use bb_ir::program::{OpId, Role};
+pub use bb_ir::{
+    Address, Buffer, CustomPayload, CustomValue, DataType, Dim, Element, PeerId, Shape, Tensor, TensorError,
+    TensorMap, Time, Value, ValueType, onnx,
+};
+pub use compiled::CompiledModel;
+pub use contracts::{
+    Aggregator, Answer, Backend, BackendError, BackendGraph, Batch, Completion, Component, ComponentError,
+    DataSource, Dependency, Evaluation, ExecId, Executable, Fit, FitReport, Meta, Model, OpContext, Outputs,
+    PeerSelector, StateReader, StateWriter,
+};
+pub use factory::{ComponentFactory, DynComponent, Roles};

@@ -1,0 +1,1 @@
+//! Whole-system tests of bytesandbrains; see the files beside this one.
