@@ -22,7 +22,7 @@ pub use address::{Address, AddressError};
 pub use dtype::{DataType, Element};
 pub use peer_id::{PeerId, PeerIdError};
 pub use shape::Shape;
-pub use tensor::{Buffer, Charge, Tensor, TensorError};
+pub use tensor::{Buffer, Charge, OnnxTensorError, Tensor, TensorError};
 pub use tensor_map::TensorMap;
 pub use time::Time;
 pub use value::{CustomPayload, CustomValue, Value};

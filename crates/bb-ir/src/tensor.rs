@@ -1,9 +1,14 @@
 //! Tensors: a type, a shape and shared, eight-byte-aligned bytes.
 
+mod onnx;
+
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use thiserror::Error;
+
+pub use onnx::OnnxTensorError;
 
 use crate::{DataType, Element, Shape};
 
@@ -113,6 +118,18 @@ impl Buffer {
             words.push(u64::from_ne_bytes(last));
         }
         Ok(Self(Arc::new(HostBytes { words, byte_count, charge: None })))
+    }
+
+    /// A copy of elements of `element_size` bytes each that are in little-endian order.
+    ///
+    /// # Errors
+    /// [`TensorError::AllocationFailed`].
+    pub fn from_le_bytes(bytes: &[u8], element_size: usize) -> Result<Self, TensorError> {
+        let mut copy = Self::copy_of(bytes)?;
+        if cfg!(target_endian = "big") {
+            reverse_elements(copy.make_mut(), element_size);
+        }
+        Ok(copy)
     }
 
     /// The same bytes, holding on to `charge` until the last clone is gone.
@@ -245,6 +262,15 @@ impl Tensor {
         self.data.as_bytes()
     }
 
+    /// Its elements, as bytes in little-endian order; borrowed where that is the native one.
+    pub fn to_le_bytes(&self) -> Cow<'_, [u8]> {
+        let mut bytes = Cow::Borrowed(self.as_bytes());
+        if cfg!(target_endian = "big") {
+            reverse_elements(bytes.to_mut(), self.dtype.size());
+        }
+        bytes
+    }
+
     /// Its elements.
     ///
     /// # Errors
@@ -292,6 +318,11 @@ fn byte_count(dtype: DataType, shape: &Shape) -> Result<usize, TensorError> {
         .element_count()
         .and_then(|count| count.checked_mul(dtype.size()))
         .ok_or_else(|| TensorError::TooLarge { dtype, shape: shape.clone() })
+}
+
+/// Turns every element's bytes round.
+fn reverse_elements(bytes: &mut [u8], element_size: usize) {
+    bytes.chunks_exact_mut(element_size.max(1)).for_each(<[u8]>::reverse);
 }
 
 impl PartialEq for Tensor {
