@@ -5,19 +5,37 @@
 //!
 //! Nothing here opens a socket, starts a thread or reads a clock that was not injected.
 
+pub mod clock;
 pub mod compiled;
+mod config;
 pub mod contracts;
+pub mod error;
 pub mod factory;
+mod install;
+pub mod limits;
+mod name;
+pub mod node;
+mod op_ref;
+mod step;
 
 pub use bb_ir::program::{OpId, Role};
 pub use bb_ir::{
     Address, Buffer, CustomPayload, CustomValue, DataType, Dim, Element, PeerId, Shape, Tensor, TensorError,
     TensorMap, Time, Value, ValueType, onnx,
 };
+pub use clock::{Clock, SystemClock};
 pub use compiled::CompiledModel;
+pub use config::Config;
 pub use contracts::{
     Aggregator, Answer, Backend, BackendError, BackendGraph, Batch, Completion, Component, ComponentError,
     DataSource, Dependency, Evaluation, ExecId, Executable, Fit, FitReport, Meta, Model, OpContext, Outputs,
     PeerSelector, StateReader, StateWriter,
 };
+pub use error::{DeliveryError, InstallError, OpError};
 pub use factory::{ComponentFactory, DynComponent, Roles};
+pub use install::install;
+pub use limits::NodeConfig;
+pub use name::Name;
+pub use node::Node;
+pub use op_ref::OpRef;
+pub use step::{EngineStep, Outcome};

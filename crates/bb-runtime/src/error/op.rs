@@ -1,0 +1,130 @@
+//! Why an op failed.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::contracts::{BackendError, ComponentError};
+use crate::{PeerId, ValueType};
+
+/// Why an op failed; its execution ends with it.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpError {
+    /// The backend could not run a prepared graph.
+    #[error("slot `{slot}`: {error}")]
+    Backend {
+        /// The slot.
+        slot: String,
+        /// The backend's error.
+        #[source]
+        error: BackendError,
+    },
+    /// A component's error.
+    #[error("slot `{slot}` ({type_name}): {error}")]
+    Component {
+        /// The slot.
+        slot: String,
+        /// The component's type.
+        type_name: String,
+        /// Its error.
+        #[source]
+        error: ComponentError,
+    },
+    /// A component panicked; the panic was contained.
+    #[error("slot `{slot}` ({type_name}) panicked: {message}")]
+    ComponentPanicked {
+        /// The slot.
+        slot: String,
+        /// The component's type.
+        type_name: String,
+        /// What it said.
+        message: String,
+    },
+    /// The answer did not come in time.
+    #[error("no answer within {after:?}")]
+    DeadlineExceeded {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// An input is of another type than the op takes.
+    #[error("input {index}: expected {expected}, got {got}")]
+    InputType {
+        /// Which input, from 0.
+        index: usize,
+        /// What the op takes.
+        expected: ValueType,
+        /// What came.
+        got: String,
+    },
+    /// A message came that asks for no answer, but the region answers.
+    #[error("the message that started this execution asks for no answer")]
+    NotARequest,
+    /// Not as many results as the program has outputs for.
+    #[error("expected {expected} results, got {got}")]
+    OutputCount {
+        /// Outputs of the op.
+        expected: usize,
+        /// Results.
+        got: usize,
+    },
+    /// The quorum of a request cannot be reached, or was not reached in time.
+    #[error(transparent)]
+    QuorumNotReached(#[from] Box<QuorumFailure>),
+    /// The result of a deferred answer is larger than it may be.
+    #[error("a result of {byte_count} bytes exceeds the cap of {cap} bytes")]
+    ResultTooLarge {
+        /// Its bytes.
+        byte_count: usize,
+        /// The cap.
+        cap: usize,
+    },
+    /// As many ops wait for answers as may.
+    #[error("{cap} ops are waiting for answers already, the most there may be")]
+    TooManyPending {
+        /// The cap.
+        cap: usize,
+    },
+    /// A component returned an answer that it deferred in another call.
+    #[error("slot `{slot}` returned an answer that it deferred in another call")]
+    WrongAnswer {
+        /// The slot.
+        slot: String,
+    },
+}
+
+/// Who answered a request, who failed and why, and who is missing.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error(
+    "{} of {needed} answers needed came{}; failed: {}; missing: {}",
+    answered.len(),
+    if *timed_out { " in time" } else { ", and no more than these can" },
+    list(failed.iter().map(|failure| format!("{} ({})", failure.peer, failure.reason))),
+    list(missing.iter().map(PeerId::to_string)),
+)]
+pub struct QuorumFailure {
+    /// How many answers are needed.
+    pub needed: usize,
+    /// Whether time ran out; else the quorum cannot be reached any more.
+    pub timed_out: bool,
+    /// Whose answer was processed, in order of arrival.
+    pub answered: Vec<PeerId>,
+    /// Who could not answer, or whose answer could not be processed.
+    pub failed: Vec<PeerFailure>,
+    /// Who has not answered.
+    pub missing: Vec<PeerId>,
+}
+
+/// A peer that could not answer, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerFailure {
+    /// The peer.
+    pub peer: PeerId,
+    /// Why.
+    pub reason: String,
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    let text = items.collect::<Vec<_>>().join(", ");
+    if text.is_empty() { "none".to_owned() } else { text }
+}

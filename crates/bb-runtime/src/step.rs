@@ -1,0 +1,119 @@
+//! What a step of a node tells its host.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::error::{OpError, ReceiveError};
+use crate::{Address, ExecId, Name, OpRef, PeerId, Value};
+
+/// One thing that happened, or that the host is asked to do.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum EngineStep {
+    /// A program handed out a value.
+    AppEvent {
+        /// The target, as it was installed.
+        module: Name,
+        /// The execution.
+        exec_id: ExecId,
+        /// The output's name.
+        output: Name,
+        /// The value.
+        value: Value,
+    },
+    /// An op waits: for a component's answer, for an aggregator, or for peers.
+    AsyncSuspended {
+        /// The op.
+        op: OpRef,
+        /// The execution.
+        exec_id: ExecId,
+        /// How long it waits at most.
+        deadline: Duration,
+    },
+    /// The step ran as many ops as it may, and ops are left; step again.
+    CycleBudgetExceeded {
+        /// How many ran.
+        ops_invoked: usize,
+    },
+    /// An execution is over; each ends in exactly one of these.
+    ExecutionFinished {
+        /// The execution.
+        exec_id: ExecId,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// Something that another thread handed in could not be delivered.
+    IngressFailed {
+        /// What was handed in and why it was refused.
+        error: Arc<crate::DeliveryError>,
+    },
+    /// An op ran (only with [`NodeConfig::trace_ops`](crate::NodeConfig::trace_ops)).
+    OpCompleted {
+        /// The op.
+        op: OpRef,
+        /// The execution.
+        exec_id: ExecId,
+    },
+    /// An op failed. Its execution ends too, unless the op worked on one answer of several.
+    OpFailed {
+        /// The op.
+        op: OpRef,
+        /// The execution.
+        exec_id: ExecId,
+        /// Why.
+        error: Arc<OpError>,
+    },
+    /// Envelopes did not fit the outbound queue.
+    OutboundDropped {
+        /// How many.
+        count: usize,
+        /// Their bytes.
+        bytes: usize,
+    },
+    /// Ship these bytes to a peer.
+    SendEnvelope {
+        /// To whom.
+        peer: PeerId,
+        /// Where the peer was last known, best first; empty when the node knows no address.
+        addresses: Arc<[Address]>,
+        /// The envelope.
+        bytes: Bytes,
+    },
+    /// A fill of an envelope could not be taken; its siblings were.
+    WireReceiveFailed {
+        /// Who sent it.
+        peer: PeerId,
+        /// Which fill of its envelope, from 0.
+        fill: usize,
+        /// Why.
+        error: ReceiveError,
+    },
+    /// A peer's answer did not come in time.
+    WireTimeout {
+        /// The peer.
+        peer: PeerId,
+        /// The execution that asked.
+        exec_id: ExecId,
+    },
+}
+
+/// How an execution ended.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The host or the node stopped it; the text says why.
+    Cancelled(Arc<str>),
+    /// Every op ran or had nothing to run on.
+    Completed,
+    /// An op failed.
+    Failed(Arc<OpError>),
+}
+
+impl Outcome {
+    /// Whether every op ran or had nothing to run on.
+    pub fn is_completed(&self) -> bool {
+        matches!(self, Self::Completed)
+    }
+}
