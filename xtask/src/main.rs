@@ -1,8 +1,64 @@
-//! Code generation, checks and drivers for this workspace.
+//! Checks and drivers for this workspace: `cargo xtask --help`.
+//!
+//! [`ci`] is everything that runs before a change lands, [`tidy`] what no other tool checks, [`fix`] what may
+//! write. Each check is a [`step::Step`], which names the command that mends it.
 
-mod codegen;
+mod ci;
+mod fix;
+mod step;
+mod tidy;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    codegen::generate(&root, &root.join("crates/bb-ir/src/generated"))
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Checks and drivers for this workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs every check that a change must pass
+    Ci {
+        /// Leaves a step out, by its name; may be given several times
+        #[arg(long, value_name = "STEP")]
+        skip: Vec<String>,
+    },
+    /// Writes the code that is generated from proto/
+    Codegen {
+        /// Writes nothing, fails where the committed code is another
+        #[arg(long)]
+        check: bool,
+    },
+    /// Formats, applies what clippy can, generates code
+    Fix,
+    /// Checks dependencies, sources, words, links and licences
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let root = root();
+    let result = match Arguments::parse().command {
+        Command::Ci { skip } => ci::run(&root, &skip),
+        Command::Codegen { check } => step::run_all(vec![step::codegen(&root, check)]),
+        Command::Fix => fix::run(&root),
+        Command::Tidy => step::run_all(vec![tidy::step(&root), step::codegen(&root, true)]),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
 }

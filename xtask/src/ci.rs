@@ -1,0 +1,84 @@
+//! `ci`: every check that a change must pass, in the order in which they are quick to fail.
+
+use std::path::Path;
+
+use crate::step::{self, Step, StepError};
+use crate::tidy;
+
+/// Runs every check but those in `skip`.
+pub(crate) fn run(root: &Path, skip: &[String]) -> Result<(), StepError> {
+    let mut steps = steps(root);
+    let known: Vec<&'static str> = steps.iter().map(|step| step.name).collect();
+    if let Some(name) = skip.iter().find(|name| !known.contains(&name.as_str())) {
+        return Err(StepError::UnknownStep { name: name.clone(), known });
+    }
+    steps.retain(|step| !skip.iter().any(|name| name == step.name));
+    step::run_all(steps)
+}
+
+fn steps(root: &Path) -> Vec<Step> {
+    let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+    let demo =
+        ["run", "--quiet", "--package", "bb-cli", "--", "demo", "--rounds", "2", "--out", "target/demo"];
+    vec![
+        Step::cargo("format", "cargo xtask fix", root, &["fmt", "--all", "--check"]),
+        tidy::step(root),
+        deny(root),
+        step::codegen(root, true),
+        Step::cargo("clippy", "cargo xtask fix, then by hand", root, &clippy),
+        tests(root),
+        example(root, "example-quickstart", "quickstart"),
+        example(root, "example-federated", "federated"),
+        Step::cargo("demo", "cargo run --release -- demo", root, &demo),
+        docs(root),
+    ]
+}
+
+/// cargo-nextest where it is installed, and what it does not run; `cargo test` elsewhere.
+fn tests(root: &Path) -> Step {
+    let root = root.to_owned();
+    Step {
+        name: "test",
+        mend: "cargo test --workspace",
+        action: Box::new(move || {
+            if step::output(step::cargo(&root, &["nextest", "--version"])).is_err() {
+                step::run(step::cargo(&root, &["test", "--workspace", "--locked"]))?;
+                return Ok(Some("cargo test".to_owned()));
+            }
+            step::run(step::cargo(&root, &["nextest", "run", "--workspace", "--locked"]))?;
+            step::run(step::cargo(&root, &["test", "--doc", "--workspace", "--locked"]))?;
+            Ok(Some("cargo nextest, and cargo test --doc".to_owned()))
+        }),
+    }
+}
+
+fn example(root: &Path, name: &'static str, example: &str) -> Step {
+    let arguments = ["run", "--quiet", "--package", "bytesandbrains", "--example", example];
+    Step::cargo(name, "cargo run -p bytesandbrains --example NAME", root, &arguments)
+}
+
+/// cargo-deny where it is installed; the licences are checked by `tidy` everywhere.
+fn deny(root: &Path) -> Step {
+    let root = root.to_owned();
+    Step {
+        name: "deny",
+        mend: "cargo deny check, then choose another dependency",
+        action: Box::new(move || {
+            if step::output(step::cargo(&root, &["deny", "--version"])).is_err() {
+                return Ok(Some("left out, cargo-deny is not installed".to_owned()));
+            }
+            step::run(step::cargo(&root, &["deny", "check", "bans", "licenses", "sources"]))?;
+            Ok(Some("cargo deny check bans licenses sources".to_owned()))
+        }),
+    }
+}
+
+fn docs(root: &Path) -> Step {
+    let mut command = step::cargo(root, &["doc", "--workspace", "--no-deps", "--locked"]);
+    command.env("RUSTDOCFLAGS", "-D warnings");
+    Step {
+        name: "docs",
+        mend: "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps",
+        action: Box::new(move || step::run(command).map(|()| None)),
+    }
+}
