@@ -1,1 +1,47 @@
-//! placeholder
+//! Policy machines of a node: plain structs, time as an argument, decisions as return values.
+//!
+//! Each file is one machine. None knows of graphs, components or sockets, none reads a clock, and none draws
+//! a random number that its seed does not decide: the same calls give the same answers on every platform.
+//! A machine decides; the node that owns it acts. What a machine has to say besides its return values it
+//! queues, and its owner takes it with `take_events`.
+//!
+//! Read them in this order:
+//!
+//! 1. [`budget`]: how many bytes of others' a node holds, counted by ownership.
+//! 2. [`governor`] and the [`backoff`] it is made with: who may talk to the node, to whom it may talk, and when again.
+//! 3. [`address_book`]: where peers can be reached, and whose word that is.
+//! 4. [`requests`], [`dedup`], [`outbound`]: what is asked and not yet answered, what was seen already, what
+//!    waits to be sent.
+//! 5. [`scheduler`]: what is due when.
+//! 6. [`rng`]: the node's one source of chance.
+//!
+//! Every container has a cap, an eviction rule and a counter, all stated in its constructor's documentation
+//! together with the most bytes it can come to hold. Nothing is allocated before it is needed: a machine that was
+//! never used holds no memory besides itself. Containers that are iterated are ordered.
+
+pub mod address_book;
+pub mod backoff;
+pub mod budget;
+pub mod dedup;
+pub mod governor;
+pub mod outbound;
+pub mod requests;
+pub mod rng;
+pub mod scheduler;
+
+pub use address_book::{AddressBook, AddressBookError, Tier};
+pub use backoff::BackoffTable;
+pub use budget::{Budget, BudgetExceeded, Charge};
+pub use dedup::{DedupWindow, MessageId};
+pub use governor::{Decision, DenyReason, PeerGovernor};
+pub use outbound::OutboundQueue;
+pub use requests::{RequestError, RequestId, RequestTracker};
+pub use rng::Rng;
+pub use scheduler::{Scheduler, SchedulerFull};
+
+/// The most bytes that a B-tree of `entries` entries of `entry_bytes` bytes takes: nodes have eleven places, and
+/// all but the root have at least five of them filled.
+const fn tree_bytes(entries: usize, entry_bytes: usize) -> usize {
+    const NODE_OVERHEAD: usize = 16 + 12 * size_of::<usize>();
+    (entries / 5 + 1) * (11 * entry_bytes + NODE_OVERHEAD)
+}

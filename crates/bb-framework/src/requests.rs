@@ -1,0 +1,208 @@
+//! What was asked and is not answered yet, by who was asked and a random id.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::mem::size_of;
+
+use bb_ir::{PeerId, Time};
+use thiserror::Error;
+
+/// 128 random bits that name a request; made by [`Rng::request_id`](crate::Rng::request_id).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub [u8; 16]);
+
+/// Requests in flight, each with a deadline and what its owner keeps with it.
+///
+/// A response counts only if it comes from the peer that was asked and carries the id that it was sent;
+/// any other is counted and changes nothing else.
+///
+/// - look: [`len`](Self::len) [`is_empty`](Self::is_empty) [`get`](Self::get) [`iter`](Self::iter)
+///   [`next_deadline`](Self::next_deadline) [`unsolicited`](Self::unsolicited) [`refused`](Self::refused)
+/// - feed: [`answer`](Self::answer)
+/// - command: [`begin`](Self::begin) [`cancel`](Self::cancel) [`clear`](Self::clear)
+/// - drive: [`pop_expired`](Self::pop_expired)
+///
+/// ```
+/// use bb_framework::{RequestTracker, Rng};
+/// use bb_ir::{PeerId, Time};
+/// let (asked, other) = (PeerId::from_u64(1), PeerId::from_u64(2));
+/// let id = Rng::from_u64(0).request_id();
+/// let mut requests = RequestTracker::new(10);
+/// requests.begin(asked, id, Time::from_nanos(50), "weights")?;
+/// assert_eq!(requests.answer(other, id), None);
+/// assert_eq!(requests.answer(asked, id), Some("weights"));
+/// assert_eq!(requests.answer(asked, id), None);
+/// assert_eq!(requests.unsolicited(), 2);
+/// # Ok::<(), bb_framework::RequestError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct RequestTracker<T> {
+    capacity: usize,
+    requests: BTreeMap<Key, Request<T>>,
+    by_deadline: BTreeMap<(Time, u64), Key>,
+    begun_so_far: u64,
+    unsolicited: u64,
+    refused: u64,
+}
+
+/// The random part leads, so that one comparison decides most searches.
+type Key = (RequestId, PeerId);
+
+#[derive(Clone, Debug)]
+struct Request<T> {
+    due: (Time, u64),
+    payload: T,
+}
+
+/// Why a request cannot begin.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The id is in flight to that peer; the caller must draw a new one.
+    #[error("request {id} to {peer} is in flight already; draw a new id")]
+    Duplicate {
+        /// The id.
+        id: RequestId,
+        /// The peer.
+        peer: PeerId,
+    },
+    /// Too many are in flight.
+    #[error("all {capacity} requests are in flight; wait for answers, or raise the limit")]
+    Full {
+        /// The cap.
+        capacity: usize,
+    },
+}
+
+impl<T> RequestTracker<T> {
+    /// A tracker of at most `capacity` requests.
+    ///
+    /// Evicts nothing: a request beyond the cap is refused and counted, and each one leaves at its deadline at
+    /// the latest. Holds at most [`worst_case_bytes`](Self::worst_case_bytes), and nothing while it is empty.
+    pub const fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            requests: BTreeMap::new(),
+            by_deadline: BTreeMap::new(),
+            begun_so_far: 0,
+            unsolicited: 0,
+            refused: 0,
+        }
+    }
+
+    /// The most bytes that a tracker of `capacity` requests holds, besides what its payloads own:
+    /// two trees whose nodes are at least 5/11 full.
+    pub const fn worst_case_bytes(capacity: usize) -> usize {
+        crate::tree_bytes(capacity, size_of::<Key>() + size_of::<Request<T>>())
+            + crate::tree_bytes(capacity, size_of::<Key>() + size_of::<(Time, u64)>())
+    }
+
+    /// Begins a request to `peer`, unanswered until `deadline`.
+    ///
+    /// # Errors
+    /// [`RequestError`]; nothing is changed then but a counter.
+    pub fn begin(
+        &mut self,
+        peer: PeerId,
+        id: RequestId,
+        deadline: Time,
+        payload: T,
+    ) -> Result<(), RequestError> {
+        let key = (id, peer);
+        if self.requests.contains_key(&key) {
+            self.refused += 1;
+            return Err(RequestError::Duplicate { id, peer });
+        }
+        if self.requests.len() >= self.capacity {
+            self.refused += 1;
+            return Err(RequestError::Full { capacity: self.capacity });
+        }
+        let due = (deadline, self.begun_so_far);
+        self.begun_so_far += 1;
+        self.requests.insert(key, Request { due, payload });
+        self.by_deadline.insert(due, key);
+        Ok(())
+    }
+
+    /// Ends the request that `peer` answers; `None` if it was not asked that.
+    pub fn answer(&mut self, peer: PeerId, id: RequestId) -> Option<T> {
+        let payload = self.cancel(peer, id);
+        if payload.is_none() {
+            self.unsolicited += 1;
+        }
+        payload
+    }
+
+    /// Ends a request that nobody waits for any more.
+    pub fn cancel(&mut self, peer: PeerId, id: RequestId) -> Option<T> {
+        let request = self.requests.remove(&(id, peer))?;
+        self.by_deadline.remove(&request.due);
+        Some(request.payload)
+    }
+
+    /// Takes the next request whose deadline is not after `now`; by deadline, then in the order they began.
+    pub fn pop_expired(&mut self, now: Time) -> Option<(PeerId, RequestId, T)> {
+        let entry = self.by_deadline.first_entry()?;
+        if entry.key().0 > now {
+            return None;
+        }
+        let (id, peer) = entry.remove();
+        let request = self.requests.remove(&(id, peer))?;
+        Some((peer, id, request.payload))
+    }
+
+    /// Forgets all requests.
+    pub fn clear(&mut self) {
+        self.requests.clear();
+        self.by_deadline.clear();
+    }
+
+    /// What is kept with the request `id` to `peer`.
+    pub fn get(&self, peer: PeerId, id: RequestId) -> Option<&T> {
+        self.requests.get(&(id, peer)).map(|request| &request.payload)
+    }
+
+    /// The requests with their deadlines, the next one due first.
+    pub fn iter(&self) -> impl Iterator<Item = (Time, PeerId, RequestId, &T)> {
+        self.by_deadline.iter().filter_map(|(&(deadline, _), key)| {
+            self.requests.get(key).map(|request| (deadline, key.1, key.0, &request.payload))
+        })
+    }
+
+    /// The earliest deadline.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.by_deadline.first_key_value().map(|(&(deadline, _), _)| deadline)
+    }
+
+    /// How many are in flight.
+    pub fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Whether none is in flight.
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// How many responses nobody had asked for: late, repeated, or from another peer.
+    pub fn unsolicited(&self) -> u64 {
+        self.unsolicited
+    }
+
+    /// How many requests could not begin.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RequestId({self})")
+    }
+}
