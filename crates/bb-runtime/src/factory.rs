@@ -39,10 +39,11 @@ pub trait Roles {
 /// Declares the roles of a component: `component!(Median: Aggregator);`, or several with `+`.
 #[macro_export]
 macro_rules! component {
-    ($component:ty : $($role:ident)++) => {
+    ($component:ty : $role:ident $(+ $more:ident)*) => {
         impl $crate::Roles for $component {
-            const ROLES: &'static [$crate::Role] = &[$($crate::Role::$role),+];
-            $($crate::component!(@method $role);)+
+            const ROLES: &'static [$crate::Role] = &[$crate::Role::$role $(, $crate::Role::$more)*];
+            $crate::component!(@method $role);
+            $($crate::component!(@method $more);)*
         }
     };
     (@method Aggregator) => {
