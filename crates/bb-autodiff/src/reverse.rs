@@ -1,0 +1,138 @@
+//! The reverse sweep: from the loss back, each active node's rule once.
+
+use std::collections::BTreeMap;
+
+use bb_ir::onnx::GraphProto;
+
+use crate::AutodiffError;
+use crate::activity::{self, Activity};
+use crate::builder::{Builder, Val};
+use crate::facts::Fact;
+use crate::rules::Scope;
+
+/// A graph extended by the nodes that compute gradients.
+///
+/// `graph` holds the nodes it was made of, verbatim and in their order, then the backward nodes; inputs,
+/// initializers and outputs are as before. (A `SoftmaxCrossEntropyLoss` is given its second output if it had none.)
+///
+/// ```
+/// use bb_autodiff::Gradients;
+/// use bb_ir::onnx::{GraphProto, NodeProto, TypeProto, ValueInfoProto, TensorShapeProto, type_proto};
+///
+/// // y = tanh(x), rank 0
+/// let tensor = type_proto::Tensor { elem_type: Some(1), shape: Some(TensorShapeProto::default()) };
+/// let ty = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
+/// let value = |name: &str| ValueInfoProto {
+///     name: Some(name.into()),
+///     r#type: Some(ty.clone()),
+///     ..Default::default()
+/// };
+/// let tanh = NodeProto {
+///     op_type: Some("Tanh".into()),
+///     input: vec!["x".into()],
+///     output: vec!["y".into()],
+///     ..Default::default()
+/// };
+/// let graph = GraphProto { node: vec![tanh], input: vec![value("x")], output: vec![value("y")], ..Default::default() };
+///
+/// let gradients = Gradients::of(&graph, 22, "y", &["x"])?;
+/// let ops: Vec<&str> = gradients.graph.node.iter().filter_map(|node| node.op_type.as_deref()).collect();
+/// assert_eq!(ops, ["Tanh", "Mul", "Constant", "Sub"]); // 1 - y·y
+/// # Ok::<(), bb_autodiff::AutodiffError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gradients {
+    /// Forward and backward nodes.
+    pub graph: GraphProto,
+    /// The name of the gradient with respect to each of `wrt`, in their order; two of them may be one value,
+    /// and one may be an input of the graph.
+    pub gradients: Vec<String>,
+}
+
+impl Gradients {
+    /// The gradients of `loss` with respect to the values `wrt` (inputs, initializers or intermediate values) of a
+    /// graph in ONNX's operator set `opset`.
+    ///
+    /// Of a loss that is no scalar the sum of its elements is differentiated. A value on which the loss does not
+    /// depend has a gradient of zeros. Integers, comparisons and shapes are constants.
+    ///
+    /// # Errors
+    /// A name that is not in the graph; an op without a gradient on a path from the loss to one of `wrt`; an
+    /// element type or a rank that a rule needs and neither the graph nor inference tells.
+    pub fn of(graph: &GraphProto, opset: i64, loss: &str, wrt: &[&str]) -> Result<Self, AutodiffError> {
+        let mut builder = Builder::open(graph, opset)?;
+        let loss = lookup(&builder, loss)?;
+        let wrt: Vec<Val> = wrt.iter().map(|name| lookup(&builder, name)).collect::<Result<_, _>>()?;
+        let gradients = differentiate(&mut builder, loss, &wrt, None)?;
+        let gradients = gradients.iter().map(|&val| builder.name(val).to_owned()).collect();
+        Ok(Self { graph: GraphProto { node: builder.into_nodes(), ..graph.clone() }, gradients })
+    }
+}
+
+/// The value called `name`.
+pub(crate) fn lookup(builder: &Builder, name: &str) -> Result<Val, AutodiffError> {
+    builder.find(name).ok_or_else(|| AutodiffError::Unknown {
+        known: builder.value_names().map(str::to_owned).collect(),
+        name: name.to_owned(),
+        what: "value",
+    })
+}
+
+/// Adds the nodes that compute the gradients of `seed · loss` (`seed`: 1 if not given) with respect to `wrt`.
+pub(crate) fn differentiate(
+    builder: &mut Builder,
+    loss: Val,
+    wrt: &[Val],
+    seed: Option<Val>,
+) -> Result<Vec<Val>, AutodiffError> {
+    let activity = activity::analyze(builder, loss, wrt)?;
+    let mut gradients: BTreeMap<Val, Val> = BTreeMap::new();
+    if activity.values.contains(&loss) {
+        let seed = match seed {
+            Some(seed) => builder.expand_like(seed, loss),
+            None => builder.full_like(loss, 1.0)?,
+        };
+        gradients.insert(loss, seed);
+    }
+    sweep(builder, &activity, &mut gradients)?;
+    wrt.iter()
+        .map(|&val| match gradients.get(&val) {
+            Some(&gradient) => Ok(gradient),
+            None => builder.full_like(val, 0.0),
+        })
+        .collect()
+}
+
+/// Runs the rules of the active nodes, last first.
+fn sweep(
+    builder: &mut Builder,
+    activity: &Activity,
+    gradients: &mut BTreeMap<Val, Val>,
+) -> Result<(), AutodiffError> {
+    for &(index, rule) in &activity.nodes {
+        let node = builder.nodes()[index].clone();
+        let find = |name: &String| if name.is_empty() { None } else { builder.find(name) };
+        let inputs: Vec<Option<Val>> = node.input.iter().map(find).collect();
+        let outputs: Vec<Option<Val>> = node.output.iter().map(find).collect();
+        let upstream: Vec<Option<Val>> =
+            outputs.iter().map(|val| val.and_then(|val| gradients.get(&val).copied())).collect();
+        if upstream.iter().all(Option::is_none) {
+            continue;
+        }
+        let wanted = inputs.iter().map(|val| val.is_some_and(|val| activity.values.contains(&val)));
+        let wanted: Vec<bool> = wanted.collect();
+        let mut scope = Scope::new(builder, index, &node, inputs, outputs, upstream, wanted);
+        (rule.backward)(&mut scope).map_err(|error| scope.blame(error))?;
+        let given = scope.into_given();
+        for (val, gradient) in given {
+            let sum = match gradients.get(&val) {
+                Some(&sum) => builder.add(sum, gradient),
+                None => gradient,
+            };
+            let Fact { dtype, shape, .. } = builder.fact(val).clone();
+            builder.learn(sum, &Fact::new(dtype, shape));
+            gradients.insert(val, sum);
+        }
+    }
+    Ok(())
+}

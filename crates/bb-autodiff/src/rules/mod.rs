@@ -1,0 +1,268 @@
+//! The rules: how a gradient passes each op.
+//!
+//! One file a family, each with its `RULES`; [`find`] is the one table over them. The crate's documentation
+//! shows how to add one.
+
+mod elementwise;
+mod linear;
+mod loss;
+mod reduce;
+mod shaping;
+mod softmax;
+
+use bb_ir::onnx::{AttributeProto, NodeProto};
+
+use crate::AutodiffError;
+use crate::attributes::{Attributes, label, op_name};
+use crate::builder::{Builder, Val};
+
+/// How a gradient passes an op.
+pub(crate) struct Rule {
+    /// The op's name, in ONNX's own domain.
+    pub(crate) op: &'static str,
+    /// What flows back to the input of an index.
+    pub(crate) flow: fn(usize) -> Flow,
+    /// Emits the gradients of the inputs.
+    pub(crate) backward: fn(&mut Scope<'_>) -> Result<(), AutodiffError>,
+    /// Whether it passes gradients to what nested graphs capture.
+    pub(crate) nested: bool,
+}
+
+/// What flows back to an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// A gradient.
+    Gradient,
+    /// Nothing: the input is a constant or a state by definition.
+    Stop,
+    /// A gradient that no rule knows.
+    Unknown,
+}
+
+impl Rule {
+    /// A rule for an op all of whose float inputs have gradients.
+    pub(crate) const fn all(
+        op: &'static str,
+        backward: fn(&mut Scope<'_>) -> Result<(), AutodiffError>,
+    ) -> Self {
+        Self { op, flow: |_| Flow::Gradient, backward, nested: false }
+    }
+
+    /// A rule for an op whose first input alone has a gradient, the others being constants.
+    pub(crate) const fn first(
+        op: &'static str,
+        backward: fn(&mut Scope<'_>) -> Result<(), AutodiffError>,
+    ) -> Self {
+        let flow = |index| if index == 0 { Flow::Gradient } else { Flow::Stop };
+        Self { op, flow, backward, nested: false }
+    }
+}
+
+const FAMILIES: [&[Rule]; 6] =
+    [elementwise::RULES, linear::RULES, loss::RULES, reduce::RULES, shaping::RULES, softmax::RULES];
+
+/// Ops whose float outputs, if any, are constant almost everywhere, or do not depend on the elements of what they read.
+const CONSTANT: &[&str] = &[
+    "And",
+    "ArgMax",
+    "ArgMin",
+    "BitShift",
+    "Ceil",
+    "ConstantOfShape",
+    "Equal",
+    "EyeLike",
+    "Floor",
+    "Greater",
+    "GreaterOrEqual",
+    "Hardmax",
+    "IsInf",
+    "IsNaN",
+    "Less",
+    "LessOrEqual",
+    "NonZero",
+    "Not",
+    "OneHot",
+    "Or",
+    "RandomNormalLike",
+    "RandomUniformLike",
+    "Range",
+    "Round",
+    "Shape",
+    "Sign",
+    "Size",
+    "Xor",
+];
+
+/// The rule of an op.
+pub(crate) fn find(op: &str) -> Option<&'static Rule> {
+    FAMILIES.iter().flat_map(|family| family.iter()).find(|rule| rule.op == op)
+}
+
+/// Whether an op's outputs do not change when its inputs change a little.
+pub(crate) fn is_constant(op: &str) -> bool {
+    CONSTANT.binary_search(&op).is_ok()
+}
+
+/// The names of all ops that a gradient can pass, sorted.
+///
+/// ```
+/// assert!(bb_autodiff::differentiable_ops().contains(&"Gemm"));
+/// ```
+pub fn differentiable_ops() -> Vec<&'static str> {
+    let mut ops: Vec<&str> = FAMILIES.iter().flat_map(|family| family.iter().map(|rule| rule.op)).collect();
+    ops.sort_unstable();
+    ops
+}
+
+/// A node as its rule sees it: the builder to emit with, the values around the node, and where gradients go.
+pub(crate) struct Scope<'a> {
+    /// Where nodes are added.
+    pub(crate) b: &'a mut Builder,
+    index: usize,
+    node: &'a NodeProto,
+    inputs: Vec<Option<Val>>,
+    outputs: Vec<Option<Val>>,
+    upstream: Vec<Option<Val>>,
+    wanted: Vec<bool>,
+    given: Vec<(Val, Val)>,
+}
+
+impl<'a> Scope<'a> {
+    pub(crate) fn new(
+        b: &'a mut Builder,
+        index: usize,
+        node: &'a NodeProto,
+        inputs: Vec<Option<Val>>,
+        outputs: Vec<Option<Val>>,
+        upstream: Vec<Option<Val>>,
+        wanted: Vec<bool>,
+    ) -> Self {
+        Self { b, index, node, inputs, outputs, upstream, wanted, given: Vec::new() }
+    }
+
+    /// The node's attributes.
+    pub(crate) fn attributes(&self) -> Attributes<'a> {
+        Attributes(self.node)
+    }
+
+    /// The node's attributes as they are, to hand on.
+    pub(crate) fn all_attributes(&self) -> Vec<AttributeProto> {
+        self.node.attribute.clone()
+    }
+
+    /// The node's index among the builder's nodes.
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// How many inputs the node lists.
+    pub(crate) fn input_count(&self) -> usize {
+        self.inputs.len()
+    }
+
+    /// How many outputs the node lists.
+    pub(crate) fn output_count(&self) -> usize {
+        self.outputs.len()
+    }
+
+    /// An input that the op always has.
+    pub(crate) fn input(&self, index: usize) -> Result<Val, AutodiffError> {
+        self.optional(index).ok_or_else(|| self.unsupported(format!("input {index} is missing")))
+    }
+
+    /// An input that may be left out.
+    pub(crate) fn optional(&self, index: usize) -> Option<Val> {
+        self.inputs.get(index).copied().flatten()
+    }
+
+    /// An output that the op always has.
+    pub(crate) fn output(&self, index: usize) -> Result<Val, AutodiffError> {
+        let found = self.outputs.get(index).copied().flatten();
+        found.ok_or_else(|| self.unsupported(format!("output {index} is missing")))
+    }
+
+    /// The gradient of the first output, for ops that have one float output.
+    pub(crate) fn upstream(&self) -> Result<Val, AutodiffError> {
+        self.upstream_of(0).ok_or_else(|| {
+            self.unsupported("a gradient flows through another output than the first".to_owned())
+        })
+    }
+
+    /// The gradient of an output, if the loss depends on it.
+    pub(crate) fn upstream_of(&self, index: usize) -> Option<Val> {
+        self.upstream.get(index).copied().flatten()
+    }
+
+    /// Whether the gradient of an input is asked for.
+    pub(crate) fn wants(&self, index: usize) -> bool {
+        self.wanted.get(index).copied().unwrap_or(false)
+    }
+
+    /// Adds `gradient`, in the input's shape, to the gradient of input `index`.
+    pub(crate) fn give(&mut self, index: usize, gradient: Val) {
+        if let Some(val) = self.optional(index).filter(|_| self.wants(index)) {
+            self.given.push((val, gradient));
+        }
+    }
+
+    /// Sums `gradient` down to the shape of input `index` and adds it to the input's gradient.
+    pub(crate) fn give_broadcast(&mut self, index: usize, gradient: Val) -> Result<(), AutodiffError> {
+        if self.wants(index) {
+            let input = self.input(index)?;
+            let gradient = self.b.unbroadcast(gradient, input)?;
+            self.give(index, gradient);
+        }
+        Ok(())
+    }
+
+    /// The integers of attribute `name` or, from the operator sets on in which it is one, of input `index`.
+    /// `None` if neither is there.
+    pub(crate) fn list(&self, name: &str, index: usize) -> Result<Option<Vec<i64>>, AutodiffError> {
+        if let Some(values) = self.attributes().ints(name) {
+            return Ok(Some(values.to_vec()));
+        }
+        let Some(input) = self.optional(index) else { return Ok(None) };
+        let known = self.b.fact(input).integers();
+        known.map(Some).ok_or_else(|| self.b.undetermined(input, "contents"))
+    }
+
+    /// An axis attribute, counted from the front of `rank`.
+    pub(crate) fn axis(&self, name: &str, default: i64, rank: usize) -> Result<usize, AutodiffError> {
+        let axis = self.attributes().int_or(name, default);
+        crate::facts::axis_within(axis, rank)
+            .ok_or_else(|| self.attributes().wrong(name, format!("is {axis}, outside of rank {rank}")))
+    }
+
+    /// The error that this form of the op is not covered.
+    pub(crate) fn unsupported(&self, reason: String) -> AutodiffError {
+        AutodiffError::Unsupported { node: label(self.node), op: op_name(self.node), reason }
+    }
+
+    /// Names the node in an error that does not name one yet.
+    pub(crate) fn blame(&self, error: AutodiffError) -> AutodiffError {
+        match error {
+            AutodiffError::Undetermined { value, what, .. } => {
+                AutodiffError::Undetermined { node: label(self.node), op: op_name(self.node), value, what }
+            }
+            other => other,
+        }
+    }
+
+    /// The gradients given, each with the value it is of.
+    pub(crate) fn into_given(self) -> Vec<(Val, Val)> {
+        self.given
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_op_is_in_two_tables() {
+        let ops = differentiable_ops();
+        assert!(ops.windows(2).all(|pair| pair[0] < pair[1]), "{ops:?}");
+        assert!(CONSTANT.windows(2).all(|pair| pair[0] < pair[1]), "not sorted");
+        assert!(ops.iter().all(|op| !is_constant(op)), "an op both has a rule and is constant");
+    }
+}
