@@ -4,6 +4,7 @@
 //! installed. Nothing here reads a clock, does I/O, draws random numbers or decides a policy.
 
 pub mod address;
+pub mod diagnostic;
 pub mod dtype;
 mod generated;
 pub mod peer_id;
@@ -19,6 +20,7 @@ pub mod wire_codec;
 pub use generated::{onnx, wire};
 
 pub use address::{Address, AddressError};
+pub use diagnostic::Diagnostic;
 pub use dtype::{DataType, Element};
 pub use peer_id::{PeerId, PeerIdError};
 pub use shape::Shape;
