@@ -7,7 +7,10 @@ use smallvec::SmallVec;
 
 /// The extents of a tensor, outermost first; no extent at all is a scalar.
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Shape(SmallVec<[usize; 4]>);
+pub struct Shape(SmallVec<[usize; INLINE_RANK]>);
+
+/// Axes that need no memory of their own.
+const INLINE_RANK: usize = 4;
 
 impl Shape {
     /// The shape with these extents.
@@ -18,6 +21,21 @@ impl Shape {
     /// The shape of a scalar: no axes, one element.
     pub fn scalar() -> Self {
         Self::default()
+    }
+
+    /// No extent yet, with room for `rank` of them.
+    pub(crate) fn with_rank(rank: usize) -> Self {
+        Self(SmallVec::with_capacity(rank))
+    }
+
+    /// Adds an extent, innermost.
+    pub(crate) fn push(&mut self, extent: usize) {
+        self.0.push(extent);
+    }
+
+    /// Memory that a shape of `rank` axes holds beside itself.
+    pub(crate) const fn heap_bytes(rank: usize) -> usize {
+        if rank > INLINE_RANK { rank.saturating_mul(size_of::<usize>()) } else { 0 }
     }
 
     /// How many elements it has; `None` if that number does not fit.

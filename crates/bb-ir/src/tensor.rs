@@ -88,6 +88,9 @@ pub enum TensorError {
 }
 
 impl Buffer {
+    /// What a buffer holds beside its bytes.
+    pub(crate) const OVERHEAD: usize = size_of::<HostBytes>() + 2 * size_of::<usize>();
+
     /// Zeroed bytes.
     ///
     /// # Errors
@@ -313,11 +316,16 @@ impl Tensor {
 }
 
 /// Bytes that a tensor of this type and shape takes.
+///
+/// The extents must not overflow when zeros are left out either, so strides can be computed of every tensor.
 fn byte_count(dtype: DataType, shape: &Shape) -> Result<usize, TensorError> {
-    shape
-        .element_count()
-        .and_then(|count| count.checked_mul(dtype.size()))
-        .ok_or_else(|| TensorError::TooLarge { dtype, shape: shape.clone() })
+    let without_zeros =
+        shape.iter().try_fold(dtype.size(), |product, &extent| product.checked_mul(extent.max(1)));
+    match without_zeros {
+        Some(_) if shape.contains(&0) => Ok(0),
+        Some(byte_count) => Ok(byte_count),
+        None => Err(TensorError::TooLarge { dtype, shape: shape.clone() }),
+    }
 }
 
 /// Turns every element's bytes round.
@@ -344,8 +352,10 @@ impl fmt::Display for Tensor {
     /// Type, shape and up to 64 elements.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{} ", self.dtype, self.shape)?;
-        if self.element_count() > 64 {
-            return f.write_str("[…]");
+        match self.element_count() {
+            0 => return f.write_str("[]"),
+            1..=64 => {}
+            _ => return f.write_str("[…]"),
         }
         write_nested(f, self, &self.shape, 0)
     }

@@ -21,6 +21,14 @@ impl TensorMap {
         Self::default()
     }
 
+    /// The map of these names and tensors, in their order; `None` if two have the same name.
+    pub fn from_entries(entries: Vec<(Arc<str>, Tensor)>) -> Option<Self> {
+        let mut names: Vec<&str> = entries.iter().map(|(name, _)| &**name).collect();
+        names.sort_unstable();
+        let unique = names.windows(2).all(|pair| pair[0] != pair[1]);
+        unique.then(|| Self(Arc::new(entries)))
+    }
+
     /// Puts a tensor at the end, or in the place of the one with that name, which it returns.
     pub fn insert(&mut self, name: impl Into<Arc<str>>, tensor: Tensor) -> Option<Tensor> {
         let name = name.into();

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -45,7 +45,7 @@ pub enum Value {
     /// Addresses, in order.
     Addresses(Arc<[Address]>),
     /// Several values.
-    Tuple(Arc<[Value]>),
+    Tuple(Arc<[Self]>),
     /// A value whose form only its users know.
     Custom(CustomValue),
 }
@@ -59,20 +59,26 @@ pub struct CustomValue {
 
 #[derive(Clone)]
 enum Payload {
-    Live(Arc<dyn CustomPayload>),
+    Live(Arc<Live>),
     Encoded(Bytes),
+}
+
+struct Live {
+    payload: Arc<dyn CustomPayload>,
+    encoded: OnceLock<Bytes>,
 }
 
 /// What a type implements to travel as a [`Value::Custom`].
 pub trait CustomPayload: Any + fmt::Debug + Send + Sync {
-    /// The bytes that stand for it in messages and snapshots.
+    /// The bytes that stand for it in messages and snapshots; asked for at most once a value.
     fn encode(&self) -> Vec<u8>;
 }
 
 impl CustomValue {
     /// A value made here.
     pub fn new(schema: impl Into<Arc<str>>, payload: Arc<dyn CustomPayload>) -> Self {
-        Self { schema: schema.into(), payload: Payload::Live(payload) }
+        let payload = Payload::Live(Arc::new(Live { payload, encoded: OnceLock::new() }));
+        Self { schema: schema.into(), payload }
     }
 
     /// A value that arrived as bytes.
@@ -88,7 +94,7 @@ impl CustomValue {
     /// The value itself, if it was made in this process and is a `T`.
     pub fn live<T: CustomPayload>(&self) -> Option<&T> {
         match &self.payload {
-            Payload::Live(payload) => (payload.as_ref() as &dyn Any).downcast_ref(),
+            Payload::Live(live) => (live.payload.as_ref() as &dyn Any).downcast_ref(),
             Payload::Encoded(_) => None,
         }
     }
@@ -96,7 +102,7 @@ impl CustomValue {
     /// The bytes that stand for it.
     pub fn encoded(&self) -> Bytes {
         match &self.payload {
-            Payload::Live(payload) => payload.encode().into(),
+            Payload::Live(live) => live.encoded.get_or_init(|| live.payload.encode().into()).clone(),
             Payload::Encoded(bytes) => bytes.clone(),
         }
     }
@@ -112,7 +118,7 @@ impl PartialEq for CustomValue {
 impl fmt::Debug for CustomValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.payload {
-            Payload::Live(payload) => write!(f, "{} {payload:?}", self.schema),
+            Payload::Live(live) => write!(f, "{} {:?}", self.schema, live.payload),
             Payload::Encoded(bytes) => write!(f, "{} ({} bytes)", self.schema, bytes.len()),
         }
     }

@@ -52,7 +52,7 @@ pub enum ValueType {
     /// [`Value::Addresses`].
     Addresses,
     /// [`Value::Tuple`] with these items.
-    Tuple(Vec<ValueType>),
+    Tuple(Vec<Self>),
     /// [`Value::Custom`] of this schema.
     Custom(String),
 }

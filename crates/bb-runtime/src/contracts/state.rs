@@ -1,5 +1,6 @@
 //! How a component writes its state and reads it back.
 
+use bb_ir::wire_codec::DecodeLimits;
 use thiserror::Error;
 
 use crate::{TensorMap, Value};
@@ -78,7 +79,7 @@ impl<'a> StateReader<'a> {
         let (length, rest) = self.bytes.split_first_chunk::<8>().ok_or(StateError::Truncated)?;
         let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| StateError::Truncated)?;
         let (encoded, rest) = rest.split_at_checked(length).ok_or(StateError::Truncated)?;
-        let value = Value::decode(encoded)?;
+        let value = Value::decode_with(encoded, &DecodeLimits::LOCAL)?;
         self.bytes = rest;
         Ok(value)
     }

@@ -1,0 +1,96 @@
+//! A `TensorProto` on the wire: dimensions, type, name and `raw_data`.
+
+use super::{Cursor, Payload, TensorFault, ValueError};
+use crate::{DataType, Shape};
+
+/// The fields of a tensor, borrowed from its bytes; sizes and type are checked.
+#[derive(Clone, Copy)]
+pub(super) struct TensorFields<'a> {
+    message: Cursor<'a>,
+    pub(super) dtype: DataType,
+    pub(super) rank: usize,
+    pub(super) name: Cursor<'a>,
+    pub(super) raw_data: &'a [u8],
+}
+
+impl<'a> TensorFields<'a> {
+    pub(super) fn read(message: Cursor<'a>) -> Result<Self, ValueError> {
+        let at = message.at();
+        let fault = |fault| ValueError::Tensor { at, fault };
+        let (mut dtype, mut name, mut raw_data) = (None, None, None);
+        let mut rank = 0;
+        // Zero extents count as one here: the extents alone must not overflow, whatever the elements are.
+        let (mut product, mut has_zero) = (1_usize, false);
+        let mut cursor = message;
+        while let Some(field) = cursor.field()? {
+            match field.number {
+                1 => for_each_dimension(field.payload, at, |extent| {
+                    rank += 1;
+                    has_zero |= extent == 0;
+                    product = product.checked_mul(extent.max(1)).ok_or(fault(TensorFault::TooLarge))?;
+                    Ok(())
+                })?,
+                2 => field.once(&mut dtype, field.varint()?)?,
+                8 => field.once(&mut name, field.bytes()?)?,
+                9 => field.once(&mut raw_data, field.bytes()?.rest())?,
+                3..=7 | 10 | 11 | 13 | 14 => {
+                    return Err(fault(TensorFault::NotRawData { field: field.number }));
+                }
+                _ => {}
+            }
+        }
+        let code = dtype.unwrap_or_default();
+        let dtype = i32::try_from(code).ok().and_then(DataType::from_onnx);
+        let dtype = dtype.ok_or(fault(TensorFault::ElementType { code }))?;
+        let bytes = product.checked_mul(dtype.size()).ok_or(fault(TensorFault::TooLarge))?;
+        let expected = if has_zero { 0 } else { bytes };
+        let raw_data = raw_data.unwrap_or_default();
+        let got = raw_data.len();
+        if got != expected {
+            return Err(fault(TensorFault::ByteCount { expected, got }));
+        }
+        let name = name.unwrap_or(Cursor::new_at(&[], at));
+        Ok(Self { message, dtype, rank, name, raw_data })
+    }
+
+    pub(super) const fn at(&self) -> usize {
+        self.message.at()
+    }
+
+    pub(super) fn shape(&self) -> Result<Shape, ValueError> {
+        let mut shape = Shape::with_rank(self.rank);
+        let mut cursor = self.message;
+        while let Some(field) = cursor.field()? {
+            if field.number == 1 {
+                for_each_dimension(field.payload, self.at(), |extent| {
+                    shape.push(extent);
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(shape)
+    }
+}
+
+/// Calls `each` for the dimensions of one `dims` field, packed or not.
+fn for_each_dimension(
+    payload: Payload<'_>,
+    at: usize,
+    mut each: impl FnMut(usize) -> Result<(), ValueError>,
+) -> Result<(), ValueError> {
+    let negative = ValueError::Tensor { at, fault: TensorFault::NegativeDimension };
+    let mut extent = |number: u64| match i64::try_from(number).ok().and_then(|n| usize::try_from(n).ok()) {
+        Some(extent) => each(extent),
+        None => Err(negative.clone()),
+    };
+    match payload {
+        Payload::Varint(number) => extent(number),
+        Payload::Len(mut packed) => {
+            while !packed.is_empty() {
+                extent(packed.varint()?)?;
+            }
+            Ok(())
+        }
+        Payload::Fixed32(_) | Payload::Fixed64(_) => Err(super::WireError::WireType { at, field: 1 }.into()),
+    }
+}
