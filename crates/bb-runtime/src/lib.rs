@@ -11,6 +11,7 @@ mod config;
 pub mod contracts;
 pub mod error;
 pub mod factory;
+mod ingress;
 mod install;
 pub mod limits;
 mod name;
@@ -33,6 +34,7 @@ pub use contracts::{
 };
 pub use error::{DeliveryError, InstallError, OpError};
 pub use factory::{ComponentFactory, DynComponent, Roles};
+pub use ingress::{IngressHandle, SendResult};
 pub use install::install;
 pub use limits::NodeConfig;
 pub use name::Name;

@@ -1,0 +1,355 @@
+//! What other threads hand to a node: the one place where threads meet.
+//!
+//! Two lanes lead into the node. *Inputs* — envelopes, events, what became of sends — are refused beyond a cap.
+//! *Completions* are never refused, for each is the end of an op that waits and would otherwise wait for ever; there
+//! can be no more of them than ops that wait, because a [`Completion`](crate::Completion) ends one and is used up.
+//! The cap on pending answers bounds that lane, so it has none of its own.
+//!
+//! Both lanes grow by blocks of 31 pointers as they are used; a node that was never handed anything has none.
+//!
+//! A sleeping node misses nothing: a push writes first and wakes then, while the node registers its waker first,
+//! works then, and sleeps only if [`Ingress::has_work`] still says no.
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::Waker;
+
+use atomic_waker::AtomicWaker;
+use bb_framework::{Budget, Charge};
+use concurrent_queue::ConcurrentQueue;
+use smallvec::SmallVec;
+
+use crate::contracts::{CompletionSink, Pending};
+use crate::{ComponentError, DeliveryError, NodeConfig, PeerId, Value};
+
+/// Hands things to a node, from any thread; a clone hands them to the same node.
+///
+/// What was accepted is delivered, or a step reports what became of it. After the node is closed or gone
+/// everything is refused with [`DeliveryError::Closed`].
+#[derive(Clone)]
+pub struct IngressHandle(Arc<Shared>);
+
+/// What became of an envelope that the host was asked to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendResult {
+    /// The peer has it.
+    Delivered,
+    /// The peer could not be reached.
+    Failed,
+}
+
+/// The node's end of both lanes; there is one, and it closes them when it goes.
+pub(crate) struct Ingress(Arc<Shared>);
+
+/// What came in, in the order in which it was handed in.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// An envelope, as the transport received it.
+    Envelope { source: PeerId, bytes: Vec<u8>, charge: Charge },
+    /// One value of an input of a target.
+    Event { input: EventInput, value: Vec<u8>, charge: Charge },
+    /// What became of a send.
+    SendResult { peer: PeerId, result: SendResult },
+}
+
+/// The end of an op that answered later.
+#[derive(Debug)]
+pub(crate) struct Completed {
+    pub(crate) pending: Pending,
+    pub(crate) result: Result<SmallVec<[Value; 2]>, ComponentError>,
+}
+
+/// An input of an installed target, by their positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EventInput {
+    pub(crate) target: u32,
+    pub(crate) input: u32,
+}
+
+/// What a node can tell of an event on any thread, before anything of it is copied.
+pub(crate) trait EventGate: Send + Sync {
+    /// The input that the names mean.
+    fn find(&self, module: &str, input: &str) -> Result<EventInput, DeliveryError>;
+    /// Whether `value`, which is not too long, may be one of the input's values.
+    fn check(&self, input: EventInput, value: &[u8]) -> Result<(), DeliveryError>;
+}
+
+struct Shared {
+    inputs: ConcurrentQueue<Box<Input>>,
+    /// Places taken: inputs that wait, and those that are being pushed.
+    depth: AtomicUsize,
+    completions: ConcurrentQueue<Box<Completed>>,
+    late_completions: AtomicU64,
+    refused: AtomicU64,
+    waker: AtomicWaker,
+    budget: Budget,
+    gate: Arc<dyn EventGate>,
+    capacity: AtomicUsize,
+    envelope_bytes: AtomicUsize,
+    event_bytes: AtomicUsize,
+}
+
+impl IngressHandle {
+    /// Hands in an envelope that the transport received from `source`.
+    ///
+    /// # Errors
+    /// [`DeliveryError::Closed`], [`DeliveryError::OversizePayload`], [`DeliveryError::QueueFull`],
+    /// [`DeliveryError::BudgetExceeded`], [`DeliveryError::AllocationFailed`]; nothing was handed in then.
+    pub fn deliver_inbound(&self, source: PeerId, envelope: &[u8]) -> Result<(), DeliveryError> {
+        let cap = self.0.envelope_bytes.load(Ordering::Acquire);
+        self.0.push(|shared| {
+            within(envelope, cap)?;
+            let (bytes, charge) = shared.take_in(envelope)?;
+            Ok(Input::Envelope { source, bytes, charge })
+        })
+    }
+
+    /// Hands in one value, in its wire form, of an input of a target.
+    ///
+    /// # Errors
+    /// Those of [`IngressHandle::deliver_inbound`], [`DeliveryError::UnknownModule`],
+    /// [`DeliveryError::UnknownInput`], [`DeliveryError::InvalidValue`]; nothing was handed in then.
+    pub fn deliver_event(&self, module: &str, input: &str, value: &[u8]) -> Result<(), DeliveryError> {
+        let cap = self.0.event_bytes.load(Ordering::Acquire);
+        self.0.push(|shared| {
+            let input = shared.gate.find(module, input)?;
+            within(value, cap)?;
+            shared.gate.check(input, value)?;
+            let (value, charge) = shared.take_in(value)?;
+            Ok(Input::Event { input, value, charge })
+        })
+    }
+
+    /// Reports what became of an envelope to `peer`.
+    ///
+    /// # Errors
+    /// [`DeliveryError::Closed`], [`DeliveryError::QueueFull`]; nothing was handed in then.
+    pub fn send_result(&self, peer: PeerId, result: SendResult) -> Result<(), DeliveryError> {
+        self.0.push(|_| Ok(Input::SendResult { peer, result }))
+    }
+
+    /// Closes the node to input from other threads, for ever; what was accepted before is still delivered, and ops
+    /// that wait are still answered. Whether it was open.
+    pub fn close(&self) -> bool {
+        self.0.close_inputs()
+    }
+
+    /// Whether the node takes no more input from other threads.
+    pub fn is_closed(&self) -> bool {
+        self.0.inputs.is_closed()
+    }
+
+    /// How many inputs wait.
+    pub fn depth(&self) -> usize {
+        self.0.depth.load(Ordering::Acquire)
+    }
+
+    /// How many inputs may wait.
+    pub fn capacity(&self) -> usize {
+        self.0.capacity.load(Ordering::Acquire)
+    }
+}
+
+impl Ingress {
+    /// Empty lanes within `limits`; what is handed in is charged to `budget`.
+    ///
+    /// At most `limits.ingress_queue` inputs wait and the newest is refused beyond; they take 16 bytes a place, about
+    /// 120 bytes each, and their own bytes, which the budget bounds.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "capped by `depth`; a bounded queue allocates all places at once"
+    )]
+    pub(crate) fn new(limits: &NodeConfig, budget: Budget, gate: Arc<dyn EventGate>) -> Self {
+        let shared = Shared {
+            inputs: ConcurrentQueue::unbounded(),
+            depth: AtomicUsize::new(0),
+            completions: ConcurrentQueue::unbounded(),
+            late_completions: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            waker: AtomicWaker::new(),
+            budget,
+            gate,
+            capacity: AtomicUsize::new(0),
+            envelope_bytes: AtomicUsize::new(0),
+            event_bytes: AtomicUsize::new(0),
+        };
+        let ingress = Self(Arc::new(shared));
+        ingress.set_limits(limits);
+        ingress
+    }
+
+    /// Takes up other limits; what waits already stays.
+    pub(crate) fn set_limits(&self, limits: &NodeConfig) {
+        self.0.capacity.store(limits.ingress_queue, Ordering::Release);
+        self.0.envelope_bytes.store(limits.envelope_bytes, Ordering::Release);
+        self.0.event_bytes.store(limits.app_event_bytes, Ordering::Release);
+        self.0.budget.set_capacity(limits.ingress_bytes);
+    }
+
+    /// What other threads hand in with.
+    pub(crate) fn handle(&self) -> IngressHandle {
+        IngressHandle(Arc::clone(&self.0))
+    }
+
+    /// What completions go to.
+    pub(crate) fn completion_sink(&self) -> Arc<dyn CompletionSink> {
+        Arc::clone(&self.0) as Arc<dyn CompletionSink>
+    }
+
+    /// Whom the next push wakes. To be called before the lanes are emptied.
+    pub(crate) fn register(&self, waker: &Waker) {
+        self.0.waker.register(waker);
+    }
+
+    /// Takes the oldest input.
+    pub(crate) fn pop(&mut self) -> Option<Input> {
+        let input = self.0.inputs.pop().ok()?;
+        self.0.depth.fetch_sub(1, Ordering::AcqRel);
+        Some(*input)
+    }
+
+    /// Takes the oldest completion.
+    pub(crate) fn pop_completion(&mut self) -> Option<Completed> {
+        self.0.completions.pop().ok().map(|completed| *completed)
+    }
+
+    /// Whether anything waits in either lane.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.0.inputs.is_empty() || !self.0.completions.is_empty()
+    }
+
+    /// Refuses everything from now on, completions too, so every op that waits must be ended by the caller; what
+    /// was accepted before can still be taken. Whether it was open to input.
+    pub(crate) fn close(&self) -> bool {
+        self.0.completions.close();
+        self.0.close_inputs()
+    }
+
+    /// Whether inputs are refused.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.inputs.is_closed()
+    }
+
+    /// Inputs that wait, and how many may.
+    pub(crate) fn depth(&self) -> (usize, usize) {
+        (self.0.depth.load(Ordering::Acquire), self.0.capacity.load(Ordering::Acquire))
+    }
+
+    /// Inputs refused: no room, no budget, no memory, too large, no such input.
+    pub(crate) fn refused(&self) -> u64 {
+        self.0.refused.load(Ordering::Relaxed)
+    }
+
+    /// Completions that came after the end, when no op waited any more.
+    pub(crate) fn late_completions(&self) -> u64 {
+        self.0.late_completions.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Ingress {
+    /// Nobody can take what waits any more, so its charges end here and not with the last handle.
+    fn drop(&mut self) {
+        self.close();
+        while self.pop().is_some() {}
+        while self.pop_completion().is_some() {}
+    }
+}
+
+impl Shared {
+    /// Takes a place, makes the input, puts it there and wakes the node.
+    fn push(&self, make: impl FnOnce(&Self) -> Result<Input, DeliveryError>) -> Result<(), DeliveryError> {
+        let pushed = self.take_place().and_then(|()| {
+            let pushed = make(self)
+                .and_then(|input| self.inputs.push(Box::new(input)).map_err(|_| DeliveryError::Closed));
+            if pushed.is_err() {
+                self.depth.fetch_sub(1, Ordering::AcqRel);
+            }
+            pushed
+        });
+        match &pushed {
+            Ok(()) => self.waker.wake(),
+            Err(_) => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        pushed
+    }
+
+    fn take_place(&self) -> Result<(), DeliveryError> {
+        if self.inputs.is_closed() {
+            return Err(DeliveryError::Closed);
+        }
+        let capacity = self.capacity.load(Ordering::Acquire);
+        self.depth
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |depth| {
+                (depth < capacity).then_some(depth + 1)
+            })
+            .map(|_| ())
+            .map_err(|_| DeliveryError::QueueFull { capacity })
+    }
+
+    /// Charges and copies bytes, in this order.
+    fn take_in(&self, bytes: &[u8]) -> Result<(Vec<u8>, Charge), DeliveryError> {
+        let byte_count = bytes.len();
+        let charge = self.budget.try_charge(byte_count).map_err(|exceeded| {
+            DeliveryError::BudgetExceeded { byte_count, budget_remaining: exceeded.budget_remaining }
+        })?;
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(byte_count)
+            .map_err(|error| DeliveryError::AllocationFailed { byte_count, reason: error.to_string() })?;
+        copy.extend_from_slice(bytes);
+        Ok((copy, charge))
+    }
+
+    fn close_inputs(&self) -> bool {
+        let was_open = self.inputs.close();
+        self.waker.wake();
+        was_open
+    }
+}
+
+fn within(bytes: &[u8], cap: usize) -> Result<(), DeliveryError> {
+    match bytes.len() {
+        byte_count if byte_count > cap => Err(DeliveryError::OversizePayload { byte_count, cap }),
+        _ => Ok(()),
+    }
+}
+
+impl CompletionSink for Shared {
+    /// Closed, it only counts: all ops that waited were ended when the node closed.
+    fn complete(&self, pending: Pending, result: Result<SmallVec<[Value; 2]>, ComponentError>) {
+        match self.completions.push(Box::new(Completed { pending, result })) {
+            Ok(()) => self.waker.wake(),
+            Err(_) => {
+                self.late_completions.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for IngressHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.describe("IngressHandle", f)
+    }
+}
+
+impl fmt::Debug for Ingress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.describe("Ingress", f)
+    }
+}
+
+impl Shared {
+    fn describe(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(name)
+            .field("depth", &self.depth.load(Ordering::Acquire))
+            .field("completions", &self.completions.len())
+            .field("closed", &self.inputs.is_closed())
+            .finish_non_exhaustive()
+    }
+}
