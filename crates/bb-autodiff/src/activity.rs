@@ -158,7 +158,7 @@ pub(crate) fn captures(builder: &Builder, node: &NodeProto) -> Vec<Val> {
 }
 
 /// Adds the names that a graph reads and does not make.
-fn free_names<'a>(graph: &'a GraphProto, free: &mut BTreeSet<&'a str>) {
+pub(crate) fn free_names<'a>(graph: &'a GraphProto, free: &mut BTreeSet<&'a str>) {
     let mut bound: BTreeSet<&str> = BTreeSet::new();
     bound.extend(graph.input.iter().filter_map(|input| input.name.as_deref()));
     bound.extend(graph.initializer.iter().filter_map(|tensor| tensor.name.as_deref()));
