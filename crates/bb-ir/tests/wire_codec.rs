@@ -1,4 +1,5 @@
 //! The wire form of values: round trips, agreement with a protobuf library, and hostile bytes.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod compiled;
 mod config;
 pub mod contracts;
+pub mod envelope;
 pub mod error;
 pub mod factory;
 mod ingress;

@@ -1,0 +1,92 @@
+//! Writing an envelope: canonical protobuf, straight into one buffer.
+
+use std::time::Duration;
+
+use bb_framework::MessageId;
+use bb_ir::wire_codec::write::{len_field_len, put_bytes, put_len, put_varint_field, varint_field_len};
+
+use super::{Correlation, ENVELOPE_VERSION, Envelope, Fill, Notice};
+
+/// Room for what precedes the fills, addresses and failure text aside.
+const FIXED_FIELDS: usize = 128;
+
+impl Envelope {
+    /// The bytes to send; equal envelopes have equal bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let addresses: usize = self.addresses.iter().map(|a| len_field_len(6, a.as_bytes().len())).sum();
+        let failure = match &self.correlation {
+            Some(Correlation::Failure { reason, .. }) => reason.len(),
+            _ => 0,
+        };
+        let fills: usize = self.fills.iter().map(|fill| len_field_len(7, fill_len(fill))).sum();
+        let mut out = Vec::with_capacity(FIXED_FIELDS + addresses + failure + fills);
+        self.encode_into(&mut out);
+        out
+    }
+
+    /// Appends the bytes to send.
+    pub fn encode_into(&self, out: &mut Vec<u8>) {
+        put_varint_field(out, 1, u64::from(ENVELOPE_VERSION));
+        put_message_id(out, self.message_id);
+        put_bytes(out, 3, self.program.as_bytes());
+        if let Some(correlation) = &self.correlation {
+            put_correlation(out, correlation);
+        }
+        put_unless_zero(out, 5, self.deadline.map_or(0, nanos));
+        for address in &*self.addresses {
+            put_bytes(out, 6, address.as_bytes());
+        }
+        for fill in &self.fills {
+            put_len(out, 7, fill_len(fill));
+            put_unless_zero(out, 1, u64::from(fill.port));
+            put_len(out, 2, fill.value.encoded_len());
+            fill.value.encode_into(out);
+        }
+        if let Some(Notice::Backpressure { retry_after }) = self.notice {
+            let retry_after = nanos(retry_after);
+            put_len(out, 8, varint_field_len(1, 1) + unless_zero_len(2, retry_after));
+            put_varint_field(out, 1, 1);
+            put_unless_zero(out, 2, retry_after);
+        }
+    }
+}
+
+fn put_message_id(out: &mut Vec<u8>, id: MessageId) {
+    put_len(out, 2, unless_zero_len(1, id.incarnation) + unless_zero_len(2, id.counter));
+    put_unless_zero(out, 1, id.incarnation);
+    put_unless_zero(out, 2, id.counter);
+}
+
+fn put_correlation(out: &mut Vec<u8>, correlation: &Correlation) {
+    let (kind, reason) = match correlation {
+        Correlation::Request(_) => (1, ""),
+        Correlation::Response(_) => (2, ""),
+        Correlation::Failure { reason, .. } => (3, &**reason),
+    };
+    let request = correlation.request().0;
+    let reason_len = if reason.is_empty() { 0 } else { len_field_len(3, reason.len()) };
+    put_len(out, 4, varint_field_len(1, kind) + len_field_len(2, request.len()) + reason_len);
+    put_varint_field(out, 1, kind);
+    put_bytes(out, 2, &request);
+    if !reason.is_empty() {
+        put_bytes(out, 3, reason.as_bytes());
+    }
+}
+
+fn fill_len(fill: &Fill) -> usize {
+    unless_zero_len(1, u64::from(fill.port)) + len_field_len(2, fill.value.encoded_len())
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+const fn unless_zero_len(field: u32, number: u64) -> usize {
+    if number == 0 { 0 } else { varint_field_len(field, number) }
+}
+
+fn put_unless_zero(out: &mut Vec<u8>, field: u32, number: u64) {
+    if number != 0 {
+        put_varint_field(out, field, number);
+    }
+}
