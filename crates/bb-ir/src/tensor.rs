@@ -140,8 +140,15 @@ impl Buffer {
     /// Bytes that are shared already are copied first.
     #[must_use]
     pub fn with_charge(mut self, charge: Arc<dyn Charge>) -> Self {
-        Arc::make_mut(&mut self.0).charge = Some(charge);
+        self.attach(charge);
         self
+    }
+
+    /// Holds on to `charge` until the last clone is gone.
+    ///
+    /// Bytes that are shared already are copied first.
+    pub fn attach(&mut self, charge: Arc<dyn Charge>) {
+        Arc::make_mut(&mut self.0).charge = Some(charge);
     }
 
     /// The bytes.
@@ -253,11 +260,6 @@ impl Tensor {
     /// Its memory.
     pub fn buffer(&self) -> &Buffer {
         &self.data
-    }
-
-    /// Its memory, the tensor taken apart.
-    pub fn into_buffer(self) -> Buffer {
-        self.data
     }
 
     /// Its memory, to write to or replace through.

@@ -1,6 +1,6 @@
 //! How a node makes the components that an artifact names.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::fmt;
 
 use crate::Role;
@@ -132,6 +132,7 @@ pub struct ComponentFactory {
     pub dependencies: &'static [Dependency],
     /// The Rust name of its configuration type, for messages.
     pub config_type: &'static str,
+    type_id: TypeId,
     construct: fn(Option<&dyn Any>) -> Result<Box<dyn DynComponent>, ConstructError>,
 }
 
@@ -154,8 +155,14 @@ impl ComponentFactory {
             roles: C::ROLES,
             dependencies: C::DEPENDENCIES,
             config_type: std::any::type_name::<C::Config>(),
+            type_id: TypeId::of::<C>(),
             construct: construct::<C>,
         }
+    }
+
+    /// Whether both make components of the same type.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.type_id == other.type_id
     }
 
     /// Makes a component from the host's configuration, or from the default one.

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod compiled;
 mod config;
 pub mod contracts;
+mod engine;
 pub mod envelope;
 pub mod error;
 pub mod factory;
@@ -33,12 +34,13 @@ pub use contracts::{
     DataSource, Dependency, Evaluation, ExecId, Executable, Fit, FitReport, Meta, Model, OpContext, Outputs,
     PeerSelector, StateReader, StateWriter,
 };
+pub use engine::execution::ExecutionState;
 pub use error::{DeliveryError, InstallError, OpError};
 pub use factory::{ComponentFactory, DynComponent, Roles};
 pub use ingress::{IngressHandle, SendResult};
 pub use install::install;
 pub use limits::NodeConfig;
 pub use name::Name;
-pub use node::Node;
+pub use node::{EngineStats, LinkedComponent, Node};
 pub use op_ref::OpRef;
 pub use step::{EngineStep, Outcome};

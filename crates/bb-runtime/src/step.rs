@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::error::{OpError, ReceiveError};
+use crate::error::{DeliveryError, OpError, ReceiveError};
 use crate::{Address, ExecId, Name, OpRef, PeerId, Value};
 
 /// One thing that happened, or that the host is asked to do.
@@ -44,10 +44,12 @@ pub enum EngineStep {
         /// How it ended.
         outcome: Outcome,
     },
-    /// Something that another thread handed in could not be delivered.
+    /// Something that another thread handed in was accepted but could not be delivered.
     IngressFailed {
-        /// What was handed in and why it was refused.
-        error: Arc<crate::DeliveryError>,
+        /// Who sent it, if it is an envelope.
+        peer: Option<PeerId>,
+        /// Why.
+        error: DeliveryError,
     },
     /// An op ran (only with [`NodeConfig::trace_ops`](crate::NodeConfig::trace_ops)).
     OpCompleted {
@@ -68,9 +70,19 @@ pub enum EngineStep {
     /// Envelopes did not fit the outbound queue.
     OutboundDropped {
         /// How many.
-        count: usize,
+        count: u64,
         /// Their bytes.
-        bytes: usize,
+        bytes: u64,
+    },
+    /// A peer failed too often in a row; nothing is sent to it until it is tried again.
+    PeerDown {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// A peer that was down answered.
+    PeerUp {
+        /// The peer.
+        peer: PeerId,
     },
     /// Ship these bytes to a peer.
     SendEnvelope {

@@ -1,9 +1,12 @@
 //! Why something given to a node was not taken.
 
+use bb_framework::DenyReason;
+use bb_ir::Digest;
 use bb_ir::wire_codec::ValueError;
 use thiserror::Error;
 
-use crate::ValueType;
+use crate::envelope::{EnvelopeError, FillFault};
+use crate::{PeerId, ValueType};
 
 /// Why an input was refused; the node is as it was before.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -36,6 +39,9 @@ pub enum DeliveryError {
         /// The input.
         input: String,
     },
+    /// The bytes are not an envelope.
+    #[error(transparent)]
+    InvalidEnvelope(#[from] EnvelopeError),
     /// The bytes of an input are not a value that it takes.
     #[error("input `{input}` of `{module}`: {fault}")]
     InvalidValue {
@@ -68,6 +74,14 @@ pub enum DeliveryError {
         /// The cap.
         cap: usize,
     },
+    /// Policy does not allow the peer.
+    #[error("{peer}: {reason}")]
+    PeerDenied {
+        /// The peer.
+        peer: PeerId,
+        /// Why.
+        reason: DenyReason,
+    },
     /// As much as may wait is waiting; try again.
     #[error("{capacity} are waiting already, the most there may be; try again")]
     QueueFull {
@@ -99,6 +113,12 @@ pub enum DeliveryError {
         module: String,
         /// What is installed.
         available: Vec<String>,
+    },
+    /// The message is for a program that this node does not run.
+    #[error("this node does not run program {digest}")]
+    UnknownProgram {
+        /// The program's digest.
+        digest: Digest,
     },
 }
 
@@ -137,6 +157,9 @@ pub enum ReceiveError {
         /// What is wrong.
         fault: ValueFault,
     },
+    /// The fill is malformed.
+    #[error(transparent)]
+    Malformed(#[from] FillFault),
     /// The port belongs to another region than the fills before it.
     #[error("port {port} belongs to another region than the fills before it")]
     OtherRegion {

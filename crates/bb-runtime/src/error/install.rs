@@ -53,6 +53,9 @@ pub enum InstallError {
         /// The digest of the artifact.
         got: String,
     },
+    /// An address that the node cannot have.
+    #[error(transparent)]
+    InvalidAddress(#[from] bb_framework::AddressBookError),
     /// A limit with which the node could not work.
     #[error(transparent)]
     InvalidLimits(#[from] NodeConfigError),
@@ -104,16 +107,6 @@ pub enum InstallError {
         op: Box<OpRef>,
         /// The backend's error.
         source: BackendError,
-    },
-    /// Two targets bind one slot to different types.
-    #[error("slot `{slot}` is {first} in one target and {second} in another")]
-    SlotConflict {
-        /// The slot.
-        slot: String,
-        /// One type.
-        first: String,
-        /// The other.
-        second: String,
     },
     /// A target given twice.
     #[error("target `{target}` is given twice")]

@@ -57,9 +57,33 @@ pub enum OpError {
         /// What came.
         got: String,
     },
+    /// A value for a peer is larger than one may be.
+    #[error("a value of {byte_count} bytes exceeds the cap of {cap} bytes for one value of a message")]
+    MessageTooLarge {
+        /// Its bytes.
+        byte_count: usize,
+        /// The cap.
+        cap: usize,
+    },
+    /// A slot's component lacks a role that its type declares.
+    #[error("slot `{slot}`: the component declares the role {role} but does not give it")]
+    MissingRole {
+        /// The slot.
+        slot: String,
+        /// The role.
+        role: crate::Role,
+    },
     /// A message came that asks for no answer, but the region answers.
     #[error("the message that started this execution asks for no answer")]
     NotARequest,
+    /// An answer could not be sent.
+    #[error("the answer to {peer} was not sent: {reason}")]
+    NotSent {
+        /// The peer.
+        peer: PeerId,
+        /// Why.
+        reason: String,
+    },
     /// Not as many results as the program has outputs for.
     #[error("expected {expected} results, got {got}")]
     OutputCount {
@@ -98,15 +122,15 @@ pub enum OpError {
 #[error(
     "{} of {needed} answers needed came{}; failed: {}; missing: {}",
     answered.len(),
-    if *timed_out { " in time" } else { ", and no more than these can" },
+    timed_out.map_or(", and not enough others can".to_owned(), |after| format!(" within {after:?}")),
     list(failed.iter().map(|failure| format!("{} ({})", failure.peer, failure.reason))),
     list(missing.iter().map(PeerId::to_string)),
 )]
 pub struct QuorumFailure {
     /// How many answers are needed.
     pub needed: usize,
-    /// Whether time ran out; else the quorum cannot be reached any more.
-    pub timed_out: bool,
+    /// How long was waited, if time ran out; else the quorum cannot be reached any more.
+    pub timed_out: Option<Duration>,
     /// Whose answer was processed, in order of arrival.
     pub answered: Vec<PeerId>,
     /// Who could not answer, or whose answer could not be processed.

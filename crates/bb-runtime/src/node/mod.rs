@@ -1,81 +1,185 @@
 //! The node: a state machine that a host feeds and drives.
+//!
+//! This file holds the type and what can be looked at; [`feed`] takes things in, [`command`] changes what the node
+//! knows and allows, [`drive`] lets it work.
 
-use std::task::{Context, Poll};
+mod command;
+mod drive;
+mod feed;
+mod lines;
+mod stats;
 
-use crate::{Address, Config, DeliveryError, EngineStep, ExecId, NodeConfig, PeerId, Time};
+use std::fmt;
+use std::sync::Arc;
 
-/// A node: installed programs, their components, and what is under way.
-#[derive(Debug)]
+use bb_framework::{Budget, Rng};
+use bb_ir::Digest;
+
+use self::feed::Gate;
+use self::lines::Lines;
+pub use self::stats::{EngineStats, LinkedComponent};
+use crate::engine::components::Components;
+use crate::engine::dense::Target;
+use crate::engine::execution::{ExecutionState, Executions};
+use crate::engine::frame::{Frames, Frontier};
+use crate::engine::peers::Peers;
+use crate::engine::wait::{Leases, Waits};
+use crate::engine::wire::Wire;
+use crate::engine::{Counters, Engine};
+use crate::ingress::Ingress;
+use crate::{Address, Clock, CompiledModel, Config, ExecId, InstallError, NodeConfig, PeerId, Time};
+
+/// A node: installed programs, their components, and what is under way. It opens no socket, starts no thread and
+/// reads no clock but the one it was given.
+///
+/// - **look**: [`peer_id`](Self::peer_id) [`config`](Self::config) [`incarnation`](Self::incarnation)
+///   [`program_digest`](Self::program_digest) [`loaded_modules`](Self::loaded_modules)
+///   [`linked_components`](Self::linked_components) [`slot`](Self::slot)
+///   [`execution_state`](Self::execution_state) [`pending_async_count`](Self::pending_async_count)
+///   [`engine_stats`](Self::engine_stats) [`local_addresses`](Self::local_addresses)
+///   [`peer_address`](Self::peer_address) [`resolve_peer_addresses`](Self::resolve_peer_addresses)
+///   [`next_deadline`](Self::next_deadline)
+/// - **feed**: [`invoke`](Self::invoke) [`deliver_event`](Self::deliver_event)
+///   [`deliver_inbound`](Self::deliver_inbound) [`ingress_handle`](Self::ingress_handle)
+/// - **command**: [`add_peer`](Self::add_peer) [`block_peer`](Self::block_peer)
+///   [`unblock_peer`](Self::unblock_peer)
+/// - **drive**: [`poll`](Self::poll) [`step`](Self::step); their steps must be looked at
 pub struct Node {
-    pub(crate) peer_id: PeerId,
-    pub(crate) addresses: Vec<Address>,
-    pub(crate) config: Config,
+    engine: Engine,
+    ingress: Ingress,
+    lines: Lines,
+    clock: Arc<dyn Clock>,
 }
 
 impl Node {
+    pub(crate) fn build(
+        peer_id: PeerId,
+        addresses: impl IntoIterator<Item = Address>,
+        model: &CompiledModel,
+        targets: Arc<[Arc<Target>]>,
+        components: Components,
+        mut config: Config,
+    ) -> Result<Self, InstallError> {
+        let clock = config.take_clock();
+        let limits = config.node;
+        let mut seed = config.seed.to_le_bytes().to_vec();
+        seed.extend_from_slice(peer_id.as_bytes());
+        let mut rng = Rng::from_seed(Digest::of(&seed).0);
+        let mut peers = Peers::new(peer_id, &limits, rng.u64());
+        for address in addresses {
+            peers.book.add_local_address(address)?;
+        }
+        let addresses = peers.book.local_addresses().cloned().collect();
+        let budget = Budget::new(limits.ingress_bytes);
+        let ingress = Ingress::new(&limits, budget.clone(), Arc::new(Gate(Arc::clone(&targets))));
+        let engine = Engine {
+            peer_id,
+            incarnation: 1,
+            lowered: Arc::clone(model.lowered()),
+            targets,
+            components,
+            frames: Frames::default(),
+            frontier: Frontier::default(),
+            executions: Executions::default(),
+            waits: Waits::new(limits.pending_async, limits.timers),
+            leases: Leases::default(),
+            peers,
+            wire: Wire::new(model.digest(), &limits, addresses),
+            limits,
+            budget,
+            rng,
+            sink: ingress.completion_sink(),
+            now: Time::ZERO,
+            steps: Vec::new(),
+            counters: Counters::default(),
+        };
+        Ok(Self { engine, ingress, lines: Lines::default(), clock })
+    }
+
     /// Who the node is.
     pub fn peer_id(&self) -> PeerId {
-        self.peer_id
+        self.engine.peer_id
     }
 
     /// Its limits.
     pub fn config(&self) -> &NodeConfig {
-        &self.config.node
+        &self.engine.limits
     }
 
-    /// Where it can be reached.
-    pub fn local_addresses(&self) -> &[Address] {
-        &self.addresses
+    /// How often the node has been started; part of every id that it gives.
+    pub fn incarnation(&self) -> u64 {
+        self.engine.incarnation
     }
 
-    /// Starts an execution of a target with all its inputs, each in its wire form ([`Value::encode`](crate::Value::encode)).
-    ///
-    /// # Errors
-    /// [`DeliveryError`]; the node is as it was before.
-    pub fn invoke(&mut self, module: &str, inputs: &[(&str, &[u8])]) -> Result<ExecId, DeliveryError> {
-        let _ = (module, inputs);
-        Err(DeliveryError::Closed)
+    /// The digest of the program that it runs.
+    pub fn program_digest(&self) -> Digest {
+        self.engine.wire.program
     }
 
-    /// Feeds one input of a target as a stream; returns the execution that this value completed, if it did.
-    ///
-    /// # Errors
-    /// [`DeliveryError`]; the node is as it was before.
-    pub fn deliver_event(
-        &mut self,
-        module: &str,
-        input: &str,
-        value: &[u8],
-    ) -> Result<Option<ExecId>, DeliveryError> {
-        let _ = (module, input, value);
-        Err(DeliveryError::Closed)
+    /// The installed targets, in the order in which they were installed.
+    pub fn loaded_modules(&self) -> impl Iterator<Item = &str> {
+        self.engine.targets.iter().map(|target| target.name.as_str())
     }
 
-    /// Takes an envelope that the transport received from `source`.
-    ///
-    /// # Errors
-    /// [`DeliveryError`]; the node is as it was before.
-    pub fn deliver_inbound(&mut self, source: PeerId, envelope: &[u8]) -> Result<(), DeliveryError> {
-        let _ = (source, envelope);
-        Err(DeliveryError::Closed)
+    /// The components, each with its slot.
+    pub fn linked_components(&self) -> impl Iterator<Item = LinkedComponent<'_>> {
+        let slots = &self.engine.lowered.slots;
+        self.engine.components.iter().map(|(slot, component)| LinkedComponent {
+            slot: slots[slot as usize].name.as_str(),
+            type_name: component.type_name(),
+            roles: component.roles(),
+        })
     }
 
-    /// Does what there is to do at `now`, up to the op budget of a step.
-    #[must_use = "steps say what the host has to do"]
-    pub fn step(&mut self, now: Time) -> Vec<EngineStep> {
-        let _ = now;
-        Vec::new()
+    /// The component of a slot.
+    pub fn slot(&self, name: &str) -> Option<LinkedComponent<'_>> {
+        self.linked_components().find(|component| component.slot == name)
     }
 
-    /// [`Node::step`] at the time of the node's clock; `Pending` wakes when another thread hands something in.
-    #[must_use = "steps say what the host has to do"]
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Vec<EngineStep>> {
-        let _ = cx;
-        Poll::Pending
+    /// How far an execution is; `None` once its end was reported.
+    pub fn execution_state(&self, execution: ExecId) -> Option<ExecutionState> {
+        let held = self.engine.executions.find(execution)?;
+        let running: u64 = held.frames.iter().map(|&frame| self.engine.frames.frame(frame).fired).sum();
+        Some(ExecutionState {
+            target: self.engine.targets[held.target as usize].name.clone(),
+            ops_fired: held.ops_fired + running,
+            outputs_written: held.outputs_written,
+            awaited: held.waits.len(),
+        })
     }
 
-    /// When to step again if nothing comes in.
+    /// How many ops wait: for a component, an aggregator or peers.
+    pub fn pending_async_count(&self) -> usize {
+        self.engine.waits.len()
+    }
+
+    /// Where the node can be reached, best first.
+    pub fn local_addresses(&self) -> impl Iterator<Item = &Address> {
+        self.engine.peers.book.local_addresses()
+    }
+
+    /// The first of the node's addresses, or the empty one.
+    pub fn peer_address(&self) -> Address {
+        self.engine.peers.book.peer_address()
+    }
+
+    /// Where a peer was last known, best first.
+    pub fn resolve_peer_addresses(&self, peer: PeerId) -> Vec<Address> {
+        self.engine.peers.book.lookup(peer)
+    }
+
+    /// When to step again if nothing comes in; the time of the last step if there is work already.
     pub fn next_deadline(&self) -> Option<Time> {
-        None
+        if self.has_work() { Some(self.engine.now) } else { self.engine.waits.next_deadline() }
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("incarnation", &self.engine.incarnation)
+            .field("modules", &self.loaded_modules().collect::<Vec<_>>())
+            .field("components", &self.engine.components.len())
+            .finish_non_exhaustive()
     }
 }

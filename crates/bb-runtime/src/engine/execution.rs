@@ -1,0 +1,106 @@
+//! Executions: what the host or a message started, until its end is reported.
+
+use smallvec::SmallVec;
+
+use bb_framework::RequestId;
+
+use crate::{ExecId, PeerId};
+
+/// One execution: an entry or receive frame, and the frames of the answers it gets.
+#[derive(Debug)]
+pub(crate) struct Execution {
+    pub(crate) id: ExecId,
+    /// Which of the installed targets.
+    pub(crate) target: u32,
+    /// Its frames.
+    pub(crate) frames: SmallVec<[u32; 2]>,
+    /// What it waits for.
+    pub(crate) waits: SmallVec<[u64; 2]>,
+    /// Aggregators lent to it.
+    pub(crate) leases: SmallVec<[u32; 1]>,
+    /// The message that started it, if one did.
+    pub(crate) origin: Option<Origin>,
+    pub(crate) ops_fired: u64,
+    pub(crate) outputs_written: u64,
+}
+
+/// The message that started an execution.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    pub(crate) peer: PeerId,
+    /// What it asked to be answered; none once it was.
+    pub(crate) unanswered: Option<RequestId>,
+}
+
+/// How far an execution is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExecutionState {
+    /// The target that it runs.
+    pub target: crate::Name,
+    /// Ops that ran.
+    pub ops_fired: u64,
+    /// Outputs handed to the host.
+    pub outputs_written: u64,
+    /// Ops that wait: for a component, an aggregator or peers.
+    pub awaited: usize,
+}
+
+/// All executions that are not over, by index.
+#[derive(Debug, Default)]
+pub(crate) struct Executions {
+    slots: Vec<Option<Execution>>,
+    free: Vec<u32>,
+    begun: u64,
+}
+
+impl Executions {
+    pub(crate) fn begin(&mut self, incarnation: u64, target: u32, origin: Option<Origin>) -> (u32, ExecId) {
+        let id = ExecId { incarnation, counter: self.begun };
+        self.begun += 1;
+        let execution = Execution {
+            id,
+            target,
+            frames: SmallVec::new(),
+            waits: SmallVec::new(),
+            leases: SmallVec::new(),
+            origin,
+            ops_fired: 0,
+            outputs_written: 0,
+        };
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.slots[index as usize] = Some(execution);
+                index
+            }
+            None => {
+                self.slots.push(Some(execution));
+                self.slots.len() as u32 - 1
+            }
+        };
+        (index, id)
+    }
+
+    /// Takes an execution out; its index may be used again.
+    pub(crate) fn end(&mut self, index: u32) -> Option<Execution> {
+        let execution = self.slots.get_mut(index as usize)?.take()?;
+        self.free.push(index);
+        Some(execution)
+    }
+
+    pub(crate) fn at(&self, index: u32) -> Option<&Execution> {
+        self.slots.get(index as usize)?.as_ref()
+    }
+
+    pub(crate) fn at_mut(&mut self, index: u32) -> Option<&mut Execution> {
+        self.slots.get_mut(index as usize)?.as_mut()
+    }
+
+    pub(crate) fn find(&self, id: ExecId) -> Option<&Execution> {
+        self.slots.iter().flatten().find(|execution| execution.id == id)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+}

@@ -1,0 +1,89 @@
+//! The engine: runs dense programs op by op, in the order in which their ops become ready.
+//!
+//! [`dense`] is what runs and [`lower`] makes it; [`frame`] holds the values of one region that runs, [`execution`]
+//! what was started, [`wait`] what it waits for. [`run`] is the loop; [`fire`] runs an op that is more than a
+//! move of values; [`request`] sends to peers and takes their answers; [`end`] ends frames and executions.
+
+mod backend_graph;
+pub(crate) mod call;
+pub(crate) mod components;
+pub(crate) mod dense;
+mod end;
+pub(crate) mod execution;
+mod fire;
+pub(crate) mod frame;
+pub(crate) mod inbound;
+pub(crate) mod lower;
+pub(crate) mod methods;
+pub(crate) mod peers;
+mod request;
+mod run;
+pub(crate) mod wait;
+pub(crate) mod wire;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bb_framework::{Budget, Rng};
+
+pub(crate) use backend_graph::backend_graph;
+
+use self::components::Components;
+use self::dense::{Lowered, Target};
+use self::execution::Executions;
+use self::frame::{Frames, Frontier};
+use self::peers::Peers;
+use self::wait::{Leases, Waits};
+use self::wire::Wire;
+use crate::contracts::CompletionSink;
+use crate::error::OpError;
+use crate::{EngineStep, NodeConfig, PeerId, Time};
+
+/// Runs the executions of a node.
+pub(crate) struct Engine {
+    pub(crate) peer_id: PeerId,
+    pub(crate) incarnation: u64,
+    pub(crate) limits: NodeConfig,
+    pub(crate) lowered: Arc<Lowered>,
+    /// In the order in which they were installed.
+    pub(crate) targets: Arc<[Arc<Target>]>,
+    pub(crate) components: Components,
+    pub(crate) frames: Frames,
+    pub(crate) frontier: Frontier,
+    pub(crate) executions: Executions,
+    pub(crate) waits: Waits,
+    pub(crate) leases: Leases,
+    pub(crate) peers: Peers,
+    pub(crate) wire: Wire,
+    pub(crate) budget: Budget,
+    pub(crate) rng: Rng,
+    pub(crate) sink: Arc<dyn CompletionSink>,
+    /// The time of the step; never goes back.
+    pub(crate) now: Time,
+    /// What the step that runs has to say.
+    pub(crate) steps: Vec<EngineStep>,
+    pub(crate) counters: Counters,
+}
+
+/// What the engine counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) executions_completed: u64,
+    pub(crate) executions_failed: u64,
+    pub(crate) late_completions: u64,
+    pub(crate) ops_fired: u64,
+}
+
+/// Why an op failed, shared by the steps that say so.
+pub(crate) type Fault = Arc<OpError>;
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("incarnation", &self.incarnation)
+            .field("targets", &self.targets.iter().map(|target| &target.name).collect::<Vec<_>>())
+            .field("components", &self.components.len())
+            .field("executions", &self.executions.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,82 @@
+//! The loop: takes ready ops in order and resolves each one once.
+
+use super::Engine;
+use super::dense::{Dispatch, Op, Region};
+use super::frame::{Frame, Frontier, Held};
+use crate::EngineStep;
+
+impl Engine {
+    /// Runs ready ops until none is left or `budget` is used up; an op counts whether it ran or had nothing to
+    /// run on.
+    pub(crate) fn run_frontier(&mut self, budget: &mut usize) {
+        let is_traced = self.limits.trace_ops;
+        while *budget > 0 {
+            let Some((index, op)) = self.frontier.pop_front() else { return };
+            *budget -= 1;
+            let frame = self.frames.frame_mut(index);
+            frame.sites.queued -= 1;
+            if frame.cancelled {
+                if frame.sites.queued == 0 {
+                    self.frames.free(index);
+                }
+                continue;
+            }
+            let Frame { region: Some(region), sites, .. } = frame else { continue };
+            let held = region.ops[op as usize];
+            let is_dead = sites.is_dead(op);
+            if held.dispatch == Dispatch::PassThrough && !is_dead && !is_traced {
+                let value = sites.take(region.inputs[held.inputs.start as usize], &region.constants);
+                let site = region.outputs[held.outputs.start as usize];
+                sites.write(index, site, value, &region.consumers, &mut self.frontier);
+                if held.successors.start != held.successors.end {
+                    sites.release(index, held.successors, &region.consumers, &mut self.frontier);
+                }
+                frame.fired += 1;
+                frame.remaining -= 1;
+                if frame.remaining == 0 {
+                    self.end_frame(index);
+                }
+            } else if is_dead {
+                skip(frame, index, held, &mut self.frontier);
+                if frame.remaining == 0 {
+                    self.end_frame(index);
+                }
+            } else {
+                let region = std::sync::Arc::clone(region);
+                self.fire(index, op, &region);
+            }
+        }
+    }
+
+    /// Writes the outputs of an op that ran and makes ready what waited for it.
+    pub(crate) fn finish_op(&mut self, index: u32, op: u32, outputs: impl IntoIterator<Item = Option<Held>>) {
+        let frame = self.frames.frame_mut(index);
+        let Frame { region: Some(region), sites, .. } = frame else { return };
+        let held = region.ops[op as usize];
+        let mut outputs = outputs.into_iter().fuse();
+        for &site in &region.outputs[held.outputs.range()] {
+            sites.write(index, site, outputs.next().flatten(), &region.consumers, &mut self.frontier);
+        }
+        sites.release(index, held.successors, &region.consumers, &mut self.frontier);
+        if self.limits.trace_ops
+            && let Some(execution) = self.executions.at(frame.execution)
+        {
+            self.steps.push(EngineStep::OpCompleted { op: region.op_ref(op), exec_id: execution.id });
+        }
+        frame.fired += 1;
+        frame.remaining -= 1;
+        if frame.remaining == 0 {
+            self.end_frame(index);
+        }
+    }
+}
+
+/// Resolves an op that does not run because an input will never come.
+fn skip(frame: &mut Frame, index: u32, op: Op, frontier: &mut Frontier) {
+    let Frame { region: Some(region), sites, .. } = frame else { return };
+    let region: &Region = region;
+    sites.release_inputs(&region.inputs[op.inputs.range()]);
+    sites.write_none(index, &op, region, frontier);
+    sites.release(index, op.successors, &region.consumers, frontier);
+    frame.remaining -= 1;
+}

@@ -1,0 +1,162 @@
+//! Makes the components, and lets the backends prepare their graphs.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bb_ir::program::{Attribute, Graph, domains};
+
+use super::check::{Checked, CheckedSlot};
+use crate::contracts::{Backend, Executable};
+use crate::engine::components::{Components, panic_message};
+use crate::engine::dense::{Lowered, Region, Run};
+use crate::error::UnsupportedOp;
+use crate::factory::ConstructError;
+use crate::{CompiledModel, Config, DynComponent, InstallError, OpId, Role};
+
+pub(super) fn construct(
+    model: &CompiledModel,
+    checked: &Checked,
+    config: &Config,
+) -> Result<Components, InstallError> {
+    let lowered = model.lowered();
+    let mut held = Vec::with_capacity(checked.slots.len());
+    for (index, slot) in checked.slots.iter().enumerate() {
+        held.push(match slot {
+            Some(slot) => Some(component(lowered, index, slot, config)?),
+            None => None,
+        });
+    }
+    check_support(model, checked, &mut held)?;
+    let mut executables = Vec::with_capacity(checked.targets.len());
+    for target in &checked.targets {
+        let mut prepared = Vec::new();
+        for region in &target.regions {
+            for run in &region.runs {
+                prepared.push(prepare(lowered, region, run, &mut held)?);
+            }
+        }
+        executables.push(prepared.into());
+    }
+    let dependencies = checked
+        .slots
+        .iter()
+        .map(|slot| slot.as_ref().map(|slot| slot.dependencies.clone()).unwrap_or_default())
+        .collect();
+    Ok(Components::new(held.into(), dependencies, executables.into()))
+}
+
+fn component(
+    lowered: &Lowered,
+    index: usize,
+    slot: &CheckedSlot,
+    config: &Config,
+) -> Result<Box<dyn DynComponent>, InstallError> {
+    let name = lowered.slots[index].name.to_string();
+    let factory = &slot.factory;
+    let type_name = factory.type_name.to_owned();
+    let given = config.slots.get(&name);
+    let value = given.map(|given| given.value.as_ref() as &dyn Any);
+    match catch_unwind(AssertUnwindSafe(|| factory.construct(value))) {
+        Ok(Ok(component)) => Ok(component),
+        Ok(Err(ConstructError::Component(source))) => {
+            Err(InstallError::ComponentFailed { slot: name, type_name, source })
+        }
+        Ok(Err(ConstructError::MissingConfig)) => {
+            Err(InstallError::MissingConfig { slot: name, type_name, expected: factory.config_type })
+        }
+        Ok(Err(ConstructError::WrongConfigType)) => Err(InstallError::WrongConfigType {
+            slot: name,
+            type_name,
+            expected: factory.config_type,
+            got: given.map_or("nothing", |given| given.type_name),
+        }),
+        Err(panic) => {
+            Err(InstallError::ComponentPanicked { slot: name, type_name, message: panic_message(&*panic) })
+        }
+    }
+}
+
+/// Asks the backends whether they run all ops of the graphs bound to them; names all that they do not.
+fn check_support(
+    model: &CompiledModel,
+    checked: &Checked,
+    held: &mut [Option<Box<dyn DynComponent>>],
+) -> Result<(), InstallError> {
+    let mut unsupported = Vec::new();
+    for target in &checked.targets {
+        for region in &target.regions {
+            let graph = &model.program().targets[target.index as usize].regions[region.index as usize].graph;
+            for run in &region.runs {
+                let node = &graph.nodes[region.nodes[run.op as usize] as usize];
+                let Some(Attribute::Graph(inner)) = node.attributes.get("graph") else { continue };
+                let names = &model.lowered().slots[run.slot as usize];
+                with_backend(model.lowered(), run.slot, held, |backend| {
+                    each_op(inner, &mut |op, span| {
+                        if !backend.supports(op) {
+                            unsupported.push(UnsupportedOp {
+                                op: op.clone(),
+                                slot: names.name.to_string(),
+                                type_name: names.type_name.to_string(),
+                                span: span.clone(),
+                            });
+                        }
+                    });
+                })?;
+            }
+        }
+    }
+    if unsupported.is_empty() { Ok(()) } else { Err(InstallError::UnsupportedOps { ops: unsupported }) }
+}
+
+fn each_op(graph: &Graph, see: &mut impl FnMut(&OpId, &bb_ir::program::Span)) {
+    for node in &graph.nodes {
+        if node.op.is(domains::SYSCALL, "Constant") {
+            see(&OpId::new(domains::ONNX, "Constant"), &node.span);
+        } else {
+            see(&node.op, &node.span);
+        }
+        for attribute in node.attributes.values() {
+            if let Attribute::Graph(inner) = attribute {
+                each_op(inner, see);
+            }
+        }
+    }
+}
+
+fn prepare(
+    lowered: &Lowered,
+    region: &Region,
+    run: &Run,
+    held: &mut [Option<Box<dyn DynComponent>>],
+) -> Result<Box<dyn Executable>, InstallError> {
+    with_backend(lowered, run.slot, held, |backend| backend.prepare(&run.graph))?.map_err(|source| {
+        InstallError::PrepareFailed {
+            slot: lowered.slots[run.slot as usize].name.to_string(),
+            op: Box::new(region.op_ref(run.op)),
+            source,
+        }
+    })
+}
+
+fn with_backend<R>(
+    lowered: &Lowered,
+    slot: u32,
+    held: &mut [Option<Box<dyn DynComponent>>],
+    run: impl FnOnce(&mut dyn Backend) -> R,
+) -> Result<R, InstallError> {
+    let names = &lowered.slots[slot as usize];
+    let component = held[slot as usize].as_mut().and_then(|component| component.as_backend());
+    let Some(backend) = component else {
+        return Err(InstallError::WrongRole {
+            slot: names.name.to_string(),
+            role: Role::Backend,
+            type_name: names.type_name.to_string(),
+            has: Vec::new(),
+        });
+    };
+    catch_unwind(AssertUnwindSafe(|| run(backend))).map_err(|panic| InstallError::ComponentPanicked {
+        slot: names.name.to_string(),
+        type_name: names.type_name.to_string(),
+        message: panic_message(&*panic),
+    })
+}

@@ -1,0 +1,202 @@
+//! Taking things in: events, invocations, messages.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use bb_framework::Charge;
+use bb_ir::wire_codec::{DecodeLimits, scan};
+
+use super::Node;
+use crate::engine::dense::{Argument, Region, Target};
+use crate::engine::frame::Held;
+use crate::engine::inbound::held;
+use crate::engine::methods::kind;
+use crate::error::{DeliveryError, ValueFault};
+use crate::ingress::{EventGate, EventInput, IngressHandle};
+use crate::{ExecId, PeerId, Value};
+
+/// What other threads can be told of the installed targets.
+pub(super) struct Gate(pub(super) Arc<[Arc<Target>]>);
+
+impl Node {
+    /// Starts an execution of a target with all its inputs, each in its wire form ([`Value::encode`]).
+    ///
+    /// # Errors
+    /// [`DeliveryError`]; the node is as it was before.
+    pub fn invoke(&mut self, module: &str, inputs: &[(&str, &[u8])]) -> Result<ExecId, DeliveryError> {
+        let span = tracing::debug_span!("invoke", module);
+        let _entered = span.enter();
+        let engine = &mut self.engine;
+        let (index, target) = find_target(&engine.targets, module)?;
+        let region = entry(target)?;
+        let (count, cap) = (inputs.len(), engine.limits.invoke_inputs);
+        if count > cap {
+            return Err(DeliveryError::TooManyInputs { count, cap });
+        }
+        let byte_count = inputs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let cap = engine.limits.invoke_bytes;
+        if byte_count > cap {
+            return Err(DeliveryError::OversizePayload { byte_count, cap });
+        }
+        let arguments = given(region);
+        let mut order: SmallVec<[Option<&[u8]>; 8]> = SmallVec::from_elem(None, arguments.len());
+        for &(name, value) in inputs {
+            let place = &mut order[find_input(target, region, name)? as usize];
+            if place.replace(value).is_some() {
+                return Err(DeliveryError::DuplicateInput {
+                    module: module.to_owned(),
+                    input: name.to_owned(),
+                });
+            }
+        }
+        if let Some(missing) = order.iter().position(Option::is_none) {
+            let input = arguments[missing].name.to_string();
+            return Err(DeliveryError::MissingInput { module: module.to_owned(), input });
+        }
+        let capacity = engine.limits.executions;
+        if engine.executions.len() >= capacity {
+            return Err(DeliveryError::QueueFull { capacity });
+        }
+        let charge = engine.charge(byte_count)?;
+        let mut values: SmallVec<[Option<Held>; 4]> = SmallVec::with_capacity(order.len());
+        for (argument, value) in arguments.iter().zip(order.into_iter().flatten()) {
+            values.push(Some(held(decode(target, argument, value)?, &charge)));
+        }
+        let region = Arc::clone(region);
+        Ok(engine.begin(index, &region, None, values))
+    }
+
+    /// Feeds one input of a target as a stream; returns the execution that this value completed, if it did.
+    ///
+    /// Values wait in order; an execution begins when each input of the target has one, with the oldest of each.
+    ///
+    /// # Errors
+    /// [`DeliveryError`]; the node is as it was before.
+    pub fn deliver_event(
+        &mut self,
+        module: &str,
+        input: &str,
+        value: &[u8],
+    ) -> Result<Option<ExecId>, DeliveryError> {
+        let span = tracing::debug_span!("deliver_event", module, input);
+        let _entered = span.enter();
+        let (target, held) = find_target(&self.engine.targets, module)?;
+        let input = find_input(held, entry(held)?, input)?;
+        let (byte_count, cap) = (value.len(), self.engine.limits.app_event_bytes);
+        if byte_count > cap {
+            return Err(DeliveryError::OversizePayload { byte_count, cap });
+        }
+        let charge = self.engine.charge(byte_count)?;
+        self.take_event(EventInput { target, input }, value, charge)
+    }
+
+    /// Takes an envelope that the transport received from `source`.
+    ///
+    /// # Errors
+    /// [`DeliveryError`]; the node is as it was before, but for the counter of the reason.
+    pub fn deliver_inbound(&mut self, source: PeerId, envelope: &[u8]) -> Result<(), DeliveryError> {
+        let span = tracing::debug_span!("deliver_inbound", %source);
+        let _entered = span.enter();
+        self.engine.deliver_inbound(source, envelope)
+    }
+
+    /// What other threads hand things in with.
+    pub fn ingress_handle(&self) -> IngressHandle {
+        self.ingress.handle()
+    }
+
+    /// Takes an event whose bytes are charged.
+    pub(super) fn take_event(
+        &mut self,
+        input: EventInput,
+        value: &[u8],
+        charge: Charge,
+    ) -> Result<Option<ExecId>, DeliveryError> {
+        let EventInput { target: index, input } = input;
+        let target = &self.engine.targets[index as usize];
+        let region = entry(target)?;
+        let arguments = given(region);
+        let capacity = self.engine.limits.ingress_queue;
+        let completes = self.lines.completes(index, input, region.given_count);
+        if !completes && self.lines.len() >= capacity {
+            return Err(DeliveryError::QueueFull { capacity });
+        }
+        let capacity = self.engine.limits.executions;
+        if completes && self.engine.executions.len() >= capacity {
+            return Err(DeliveryError::QueueFull { capacity });
+        }
+        let value = decode(target, &arguments[input as usize], value)?;
+        self.lines.push(index, input, held(value, &charge));
+        if !completes {
+            return Ok(None);
+        }
+        let region = Arc::clone(region);
+        let values = self.lines.take(index, region.given_count);
+        Ok(Some(self.engine.begin(index, &region, None, values)))
+    }
+}
+
+impl EventGate for Gate {
+    fn find(&self, module: &str, input: &str) -> Result<EventInput, DeliveryError> {
+        let (index, target) = find_target(&self.0, module)?;
+        Ok(EventInput { target: index, input: find_input(target, entry(target)?, input)? })
+    }
+
+    fn check(&self, input: EventInput, value: &[u8]) -> Result<(), DeliveryError> {
+        let target = &self.0[input.target as usize];
+        match scan(value, &DecodeLimits::default()) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let argument = &given(entry(target)?)[input.input as usize];
+                Err(invalid(target, argument, ValueFault::Malformed(error)))
+            }
+        }
+    }
+}
+
+fn find_target<'t>(targets: &'t [Arc<Target>], module: &str) -> Result<(u32, &'t Target), DeliveryError> {
+    match targets.iter().position(|target| target.name == *module) {
+        Some(index) => Ok((index as u32, &targets[index])),
+        None => Err(DeliveryError::UnknownModule {
+            module: module.to_owned(),
+            available: targets.iter().map(|target| target.name.to_string()).collect(),
+        }),
+    }
+}
+
+/// The region that the host starts.
+fn entry(target: &Target) -> Result<&Arc<Region>, DeliveryError> {
+    let entry = target.entry.and_then(|entry| target.regions.get(entry as usize));
+    entry.ok_or_else(|| DeliveryError::NoEntry { module: target.name.to_string() })
+}
+
+/// What the host gives the region.
+fn given(region: &Region) -> &[Argument] {
+    &region.arguments[..region.given_count as usize]
+}
+
+fn find_input(target: &Target, region: &Region, input: &str) -> Result<u32, DeliveryError> {
+    match given(region).iter().position(|argument| argument.name == *input) {
+        Some(index) => Ok(index as u32),
+        None => Err(DeliveryError::UnknownInput {
+            module: target.name.to_string(),
+            input: input.to_owned(),
+            available: given(region).iter().map(|argument| argument.name.to_string()).collect(),
+        }),
+    }
+}
+
+fn decode(target: &Target, argument: &Argument, bytes: &[u8]) -> Result<Value, DeliveryError> {
+    let decoded = Value::decode(bytes);
+    let value = decoded.map_err(|error| invalid(target, argument, ValueFault::Malformed(error)))?;
+    if argument.ty.admits(&value) {
+        return Ok(value);
+    }
+    let fault = ValueFault::WrongType { expected: argument.ty.clone(), got: kind(&value) };
+    Err(invalid(target, argument, fault))
+}
+
+fn invalid(target: &Target, argument: &Argument, fault: ValueFault) -> DeliveryError {
+    DeliveryError::InvalidValue { module: target.name.to_string(), input: argument.name.to_string(), fault }
+}

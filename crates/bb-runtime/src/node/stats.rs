@@ -1,0 +1,116 @@
+//! What a node holds, and what it has counted.
+
+use super::Node;
+use crate::Role;
+
+/// A component and the slot it stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkedComponent<'a> {
+    /// The slot.
+    pub slot: &'a str,
+    /// Its type.
+    pub type_name: &'static str,
+    /// Its roles.
+    pub roles: &'static [Role],
+}
+
+/// What a node holds, and a counter for each reason to drop or deny something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EngineStats {
+    /// Ops that are ready.
+    pub frontier: usize,
+    /// Executions that are not over.
+    pub executions: usize,
+    /// Regions that run.
+    pub frames: usize,
+    /// Values that frames hold.
+    pub values_held: usize,
+    /// Ops that wait.
+    pub pending_async: usize,
+    /// Requests to peers without an answer.
+    pub requests_in_flight: usize,
+    /// Inputs of other threads that wait.
+    pub ingress: usize,
+    /// Values of event streams that wait for others.
+    pub events_waiting: usize,
+    /// Messages that wait to be sent.
+    pub outbound: usize,
+    /// Their bytes.
+    pub outbound_bytes: usize,
+    /// Components.
+    pub components: usize,
+    /// Installed targets.
+    pub programs: usize,
+    /// Bytes from outside that are alive.
+    pub bytes_in_flight: usize,
+    /// Peers in the address book, the node itself included.
+    pub peers_known: usize,
+
+    /// Ops that ran, those of running frames aside.
+    pub ops_fired: u64,
+    /// Executions that ended well.
+    pub executions_completed: u64,
+    /// Executions that failed or were cancelled.
+    pub executions_failed: u64,
+    /// Messages queued to be sent.
+    pub messages_sent: u64,
+    /// Messages taken.
+    pub messages_received: u64,
+    /// Messages of peers that policy denies.
+    pub denied_inbound: u64,
+    /// Messages to peers that policy or their health denies.
+    pub denied_outbound: u64,
+    /// Messages that came before.
+    pub duplicates: u64,
+    /// Answers that nobody waited for: late, repeated, or never asked for.
+    pub late_answers: u64,
+    /// Deferred answers that came when their op no longer waited.
+    pub late_completions: u64,
+    /// Messages for programs that the node does not run.
+    pub unknown_programs: u64,
+    /// Messages that found no room in the outbound queue.
+    pub outbound_dropped: u64,
+    /// Inputs that the byte budget had no room for.
+    pub budget_refused: u64,
+    /// Inputs of other threads that were refused.
+    pub ingress_refused: u64,
+}
+
+impl Node {
+    /// What the node holds, and what it has counted.
+    pub fn engine_stats(&self) -> EngineStats {
+        let engine = &self.engine;
+        let governor = engine.peers.governor.counters();
+        EngineStats {
+            frontier: engine.frontier.len(),
+            executions: engine.executions.len(),
+            frames: engine.frames.len(),
+            values_held: engine.frames.values_held(),
+            pending_async: engine.waits.len(),
+            requests_in_flight: engine.wire.requests.len(),
+            ingress: self.ingress.depth().0,
+            events_waiting: self.lines.len(),
+            outbound: engine.wire.outbound.len(),
+            outbound_bytes: engine.wire.outbound.byte_count(),
+            components: engine.components.len(),
+            programs: engine.targets.len(),
+            bytes_in_flight: engine.budget.in_flight(),
+            peers_known: engine.peers.book.len(),
+            ops_fired: engine.counters.ops_fired,
+            executions_completed: engine.counters.executions_completed,
+            executions_failed: engine.counters.executions_failed,
+            messages_sent: engine.wire.sent,
+            messages_received: engine.wire.received,
+            denied_inbound: governor.denied_inbound,
+            denied_outbound: governor.denied_outbound,
+            duplicates: engine.wire.duplicates,
+            late_answers: engine.wire.requests.unsolicited(),
+            late_completions: engine.counters.late_completions + self.ingress.late_completions(),
+            unknown_programs: engine.wire.unknown_programs,
+            outbound_dropped: engine.wire.outbound.dropped().count,
+            budget_refused: engine.budget.refused(),
+            ingress_refused: self.ingress.refused(),
+        }
+    }
+}
