@@ -5,9 +5,11 @@
 
 mod attribute;
 mod op;
+mod verify;
 
 pub use attribute::Attribute;
 pub use op::{Domain, OpId, Role, domains};
+pub use verify::{MAX_GRAPH_DEPTH, VerifyError, VerifyFault};
 
 use std::collections::BTreeMap;
 use std::fmt;
