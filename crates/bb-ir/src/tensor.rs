@@ -262,6 +262,11 @@ impl Tensor {
         &self.data
     }
 
+    /// Its memory, the tensor taken apart.
+    pub fn into_buffer(self) -> Buffer {
+        self.data
+    }
+
     /// Its memory, to write to or replace through.
     pub fn buffer_mut(&mut self) -> &mut Buffer {
         &mut self.data

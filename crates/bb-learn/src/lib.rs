@@ -2,6 +2,7 @@
 //!
 //! - [`onnx_model::OnnxModel`]: any ONNX model as a trainable one; [`models`] builds some to start from.
 //! - [`aggregators::FedAvg`]: federated averaging.
+//! - [`programs::FedAvgRound`]: a round of it, as a module.
 //! - [`selectors::AllPeers`], [`selectors::ConstantPeers`]: who takes part.
 //! - [`data::InMemoryData`]: batches from memory; [`data::digits`]: real data to try things on.
 //!
@@ -10,5 +11,6 @@
 pub mod aggregators;
 pub mod data;
 pub mod models;
+pub mod programs;
 mod random;
 pub mod selectors;

@@ -119,6 +119,18 @@ pub enum BackendError {
         /// Inputs given.
         got: usize,
     },
+    /// The backend's limit on memory for intermediate and output tensors.
+    #[error("node `{node}` ({op}) needs {byte_count} more bytes; the backend holds at most {limit}")]
+    Memory {
+        /// Bytes asked for.
+        byte_count: usize,
+        /// The limit.
+        limit: usize,
+        /// The node.
+        node: String,
+        /// The op.
+        op: OpId,
+    },
     /// The model has no graph.
     #[error("the model has no graph")]
     NoGraph,

@@ -1,0 +1,399 @@
+//! A prepared graph: kernels in order over dense slots.
+
+use std::collections::HashMap;
+
+use bb_runtime::onnx::GraphProto;
+use bb_runtime::{BackendError, DataType, Executable, Outputs, Tensor};
+use smallvec::SmallVec;
+
+use crate::CpuConfig;
+use crate::fault::{Fault, Outcome};
+use crate::io::{In, Io};
+use crate::node::NodeDef;
+use crate::ops::{self, Kernel};
+use crate::pool::Pool;
+
+/// How deep graphs may be nested.
+const MAX_DEPTH: usize = 16;
+
+/// A prepared graph.
+pub(crate) struct Interpreter {
+    steps: Vec<Step>,
+    slots: Vec<Option<Tensor>>,
+    constants: Vec<Tensor>,
+    outputs: Vec<Source>,
+    input_count: usize,
+    captures: Vec<String>,
+    pool: Pool,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Absent,
+    Constant(u32),
+    Input(u32),
+    Slot(u32),
+}
+
+/// One node, made ready.
+struct Step {
+    kernel: Kernel,
+    inputs: SmallVec<[Source; 4]>,
+    /// Inputs that die here and that nothing else in this step reads.
+    dying: u64,
+    outputs: SmallVec<[Option<u32>; 2]>,
+    /// Slots that die here.
+    release: SmallVec<[u32; 4]>,
+    place: Place,
+}
+
+/// What errors say of a step.
+struct Place {
+    op: bb_runtime::OpId,
+    name: String,
+    opset: i64,
+}
+
+impl Interpreter {
+    /// Makes a graph ready to run.
+    pub(crate) fn prepare(
+        graph: &GraphProto,
+        opsets: &[(String, i64)],
+        config: &CpuConfig,
+        depth: usize,
+    ) -> Result<Self, BackendError> {
+        if depth > MAX_DEPTH {
+            let reason = format!("graphs are nested more than {MAX_DEPTH} deep");
+            return Err(BackendError::Graph { reason });
+        }
+        let mut names = Names::default();
+        let mut constants = Vec::new();
+        for proto in &graph.initializer {
+            names.define(proto.name(), Source::Constant(index(constants.len())))?;
+            constants.push(Tensor::from_onnx(proto).map_err(|error| BackendError::Graph {
+                reason: format!("initializer `{}`: {error}", proto.name()),
+            })?);
+        }
+        if let Some(sparse) = graph.sparse_initializer.first() {
+            let name = sparse.values.as_ref().map_or("", |values| values.name());
+            return Err(BackendError::Graph {
+                reason: format!("initializer `{name}` is sparse; make it dense"),
+            });
+        }
+        let mut input_count = 0;
+        for input in &graph.input {
+            if !names.sources.contains_key(input.name()) {
+                names.define(input.name(), Source::Input(index(input_count)))?;
+                input_count += 1;
+            }
+        }
+        let captures = if depth > 0 { free_names(graph) } else { Vec::new() };
+        for name in &captures {
+            names.define(name, Source::Input(index(input_count)))?;
+            input_count += 1;
+        }
+        let mut steps = Vec::with_capacity(graph.node.len());
+        let mut slot_count = 0;
+        for proto in &graph.node {
+            let def = NodeDef::new(proto, opsets, config, depth);
+            let kernel =
+                ops::build(&def).map_err(|fault| fault.at(&def.op, &def.name, def.opset, Vec::new))?;
+            let mut inputs = SmallVec::new();
+            for name in
+                proto.input.iter().map(String::as_str).chain(captured(proto).iter().map(String::as_str))
+            {
+                inputs.push(names.resolve(name)?);
+            }
+            let mut outputs = SmallVec::new();
+            for name in &proto.output {
+                outputs.push(if name.is_empty() {
+                    None
+                } else {
+                    let slot = index(slot_count);
+                    slot_count += 1;
+                    names.define(name, Source::Slot(slot))?;
+                    Some(slot)
+                });
+            }
+            let place = Place { op: def.op, name: def.name, opset: def.opset };
+            steps.push(Step { kernel, inputs, dying: 0, outputs, release: SmallVec::new(), place });
+        }
+        let outputs =
+            graph.output.iter().map(|output| names.resolve(output.name())).collect::<Result<Vec<_>, _>>()?;
+        let slots = std::iter::repeat_with(|| None).take(slot_count).collect();
+        let steps = find_deaths(steps, slot_count, &outputs);
+        let pool = Pool::new(config.memory_limit);
+        Ok(Self { steps, slots, constants, outputs, input_count, captures, pool })
+    }
+
+    /// Names of outer values that the graph reads; a run takes them after the graph's own inputs.
+    pub(crate) fn captures(&self) -> &[String] {
+        &self.captures
+    }
+
+    fn run_steps(&mut self, inputs: &[Tensor]) -> Result<(), BackendError> {
+        let Self { steps, slots, constants, pool, .. } = self;
+        for step in steps {
+            step.run(inputs, slots, constants, pool)?;
+        }
+        Ok(())
+    }
+
+    fn collect(&mut self, inputs: &[Tensor], outputs: &mut Outputs) -> Result<(), BackendError> {
+        for (place, source) in self.outputs.iter().enumerate() {
+            let tensor = match *source {
+                Source::Absent => None,
+                Source::Constant(at) => self.constants.get(at as usize).cloned(),
+                Source::Input(at) => inputs.get(at as usize).cloned(),
+                Source::Slot(at) if self.outputs[place + 1..].contains(source) => {
+                    self.slots[at as usize].clone()
+                }
+                Source::Slot(at) => self.slots[at as usize].take(),
+            };
+            outputs.push(tensor.ok_or_else(|| BackendError::Graph {
+                reason: format!("output {place} was not made by the node it comes from"),
+            })?);
+        }
+        Ok(())
+    }
+}
+
+impl Executable for Interpreter {
+    fn run(&mut self, inputs: &[Tensor]) -> Result<Outputs, BackendError> {
+        let mut outputs = Outputs::new();
+        self.run_into(inputs, &mut outputs)?;
+        Ok(outputs)
+    }
+
+    fn run_into(&mut self, inputs: &[Tensor], outputs: &mut Outputs) -> Result<(), BackendError> {
+        if inputs.len() != self.input_count {
+            return Err(BackendError::InputCount { expected: self.input_count, got: inputs.len() });
+        }
+        self.pool.begin();
+        for tensor in outputs.drain(..) {
+            self.pool.keep(tensor);
+        }
+        let done = self.run_steps(inputs).and_then(|()| self.collect(inputs, outputs));
+        if done.is_err() {
+            for slot in &mut self.slots {
+                if let Some(tensor) = slot.take() {
+                    self.pool.keep(tensor);
+                }
+            }
+        }
+        done
+    }
+}
+
+impl Step {
+    fn run(
+        &mut self,
+        inputs: &[Tensor],
+        slots: &mut [Option<Tensor>],
+        constants: &[Tensor],
+        pool: &mut Pool,
+    ) -> Result<(), BackendError> {
+        let mut stolen: SmallVec<[Option<Tensor>; 4]> = SmallVec::new();
+        if self.kernel.in_place && self.dying != 0 {
+            for (at, source) in self.inputs.iter().enumerate() {
+                let dies = at < 64 && self.dying & (1 << at) != 0;
+                stolen.push(match source {
+                    Source::Slot(slot) if dies => slots[*slot as usize].take(),
+                    _ => None,
+                });
+            }
+        }
+        let mut io = Io { inputs: SmallVec::new(), outputs: SmallVec::new(), wanted: &self.outputs, pool };
+        for (at, source) in self.inputs.iter().enumerate() {
+            let borrowed = match *source {
+                Source::Absent => None,
+                Source::Constant(at) => constants.get(at as usize),
+                Source::Input(at) => inputs.get(at as usize),
+                Source::Slot(slot) => match stolen.get_mut(at).and_then(Option::take) {
+                    Some(tensor) => {
+                        io.inputs.push(Some(In::Owned(tensor)));
+                        continue;
+                    }
+                    None => slots[slot as usize].as_ref(),
+                },
+            };
+            io.inputs.push(borrowed.map(In::Borrowed));
+        }
+        let done = if self.kernel.via_f32 && io.inputs.iter().flatten().any(|input| is_half(input.dtype())) {
+            run_via_f32(&mut self.kernel, &mut io)
+        } else {
+            (self.kernel.run)(&mut io)
+        };
+        if let Err(fault) = done {
+            let place = &self.place;
+            return Err(fault.at(&place.op, &place.name, place.opset, || io.shapes()));
+        }
+        let (outputs, pool) = finish(io);
+        for (at, tensor) in outputs.into_iter().enumerate() {
+            let Some(tensor) = tensor else { continue };
+            match self.outputs.get(at).copied().flatten() {
+                Some(slot) => slots[slot as usize] = Some(tensor),
+                None => pool.put(tensor),
+            }
+        }
+        for slot in &self.release {
+            if let Some(tensor) = slots[*slot as usize].take() {
+                pool.put(tensor);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_half(dtype: DataType) -> bool {
+    matches!(dtype, DataType::F16 | DataType::Bf16)
+}
+
+/// Runs a kernel that computes in `f32` on half-precision inputs; its `f32` outputs get their type.
+fn run_via_f32(kernel: &mut Kernel, io: &mut Io<'_, '_>) -> Outcome {
+    let Some(half) = io.inputs.iter().flatten().map(|input| input.dtype()).find(|dtype| is_half(*dtype))
+    else {
+        return Err(Fault::shape("no input is of half precision"));
+    };
+    let mut wide: SmallVec<[Option<Tensor>; 4]> = SmallVec::new();
+    for input in &io.inputs {
+        wide.push(match input {
+            Some(input) if is_half(input.dtype()) => Some(ops::cast::convert(io.pool, input, DataType::F32)?),
+            Some(input) => Some(Tensor::clone(input)),
+            None => None,
+        });
+    }
+    let mut inner = Io {
+        inputs: wide.iter().map(|tensor| tensor.as_ref().map(In::Borrowed)).collect(),
+        outputs: SmallVec::new(),
+        wanted: io.wanted,
+        pool: io.pool,
+    };
+    (kernel.run)(&mut inner)?;
+    let (outputs, pool) = finish(inner);
+    let mut narrowed: SmallVec<[Option<Tensor>; 2]> = SmallVec::new();
+    for tensor in outputs {
+        narrowed.push(match tensor {
+            Some(tensor) if tensor.dtype() == DataType::F32 => {
+                let narrow = ops::cast::convert(pool, &tensor, half)?;
+                pool.put(tensor);
+                Some(narrow)
+            }
+            other => other,
+        });
+    }
+    for tensor in wide.into_iter().flatten() {
+        pool.put(tensor);
+    }
+    io.outputs = narrowed;
+    Ok(())
+}
+
+/// Ends a kernel's view: inputs that died and that it left go back.
+fn finish<'p>(io: Io<'_, 'p>) -> (SmallVec<[Option<Tensor>; 2]>, &'p mut Pool) {
+    let Io { inputs, outputs, pool, .. } = io;
+    for input in inputs.into_iter().flatten() {
+        if let In::Owned(tensor) = input {
+            pool.put(tensor);
+        }
+    }
+    (outputs, pool)
+}
+
+/// Drops steps that nobody reads, and finds the step at which each slot dies.
+fn find_deaths(steps: Vec<Step>, slot_count: usize, outputs: &[Source]) -> Vec<Step> {
+    let mut read = vec![false; slot_count];
+    let is_output = |slot: u32| outputs.contains(&Source::Slot(slot));
+    let mut kept: Vec<Step> = Vec::with_capacity(steps.len());
+    for source in outputs {
+        if let Source::Slot(slot) = source {
+            read[*slot as usize] = true;
+        }
+    }
+    for mut step in steps.into_iter().rev() {
+        for output in &mut step.outputs {
+            if output.is_some_and(|slot| !read[slot as usize]) {
+                *output = None;
+            }
+        }
+        if step.outputs.iter().all(Option::is_none) {
+            continue;
+        }
+        for (at, source) in step.inputs.iter().enumerate() {
+            let Source::Slot(slot) = *source else { continue };
+            if !read[slot as usize] && !is_output(slot) {
+                step.release.push(slot);
+                let readers = step.inputs.iter().filter(|other| **other == *source).count();
+                if readers == 1 && at < 64 {
+                    step.dying |= 1 << at;
+                }
+            }
+            read[slot as usize] = true;
+        }
+        kept.push(step);
+    }
+    kept.reverse();
+    kept
+}
+
+/// Which values the graph has so far.
+#[derive(Default)]
+struct Names<'a> {
+    sources: HashMap<&'a str, Source>,
+}
+
+impl<'a> Names<'a> {
+    fn define(&mut self, name: &'a str, source: Source) -> Result<(), BackendError> {
+        match self.sources.insert(name, source) {
+            None => Ok(()),
+            Some(_) => Err(BackendError::Graph { reason: format!("value `{name}` is made twice") }),
+        }
+    }
+
+    fn resolve(&self, name: &str) -> Result<Source, BackendError> {
+        if name.is_empty() {
+            return Ok(Source::Absent);
+        }
+        self.sources.get(name).copied().ok_or_else(|| BackendError::Graph {
+            reason: format!(
+                "value `{name}` is read before any node makes it; nodes must be in topological order"
+            ),
+        })
+    }
+}
+
+fn index(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// Names that the graphs nested in a node read from outside, graph by graph.
+pub(crate) fn captured(node: &bb_runtime::onnx::NodeProto) -> Vec<String> {
+    node.attribute.iter().filter_map(|attribute| attribute.g.as_ref()).flat_map(free_names).collect()
+}
+
+/// Names that a graph reads and does not make, in order of appearance.
+pub(crate) fn free_names(graph: &GraphProto) -> Vec<String> {
+    let mut own: Vec<&str> = graph.initializer.iter().map(|tensor| tensor.name()).collect();
+    own.extend(graph.input.iter().map(|input| input.name()));
+    let mut made: std::collections::HashSet<&str> = own.into_iter().collect();
+    let mut free: Vec<String> = Vec::new();
+    let note = |name: &str, made: &std::collections::HashSet<&str>, free: &mut Vec<String>| {
+        if !name.is_empty() && !made.contains(name) && !free.iter().any(|held| held == name) {
+            free.push(name.to_owned());
+        }
+    };
+    for node in &graph.node {
+        for name in &node.input {
+            note(name, &made, &mut free);
+        }
+        for name in captured(node) {
+            note(&name, &made, &mut free);
+        }
+        made.extend(node.output.iter().map(String::as_str));
+    }
+    for output in &graph.output {
+        note(output.name(), &made, &mut free);
+    }
+    free
+}

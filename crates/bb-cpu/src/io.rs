@@ -1,0 +1,152 @@
+//! What a kernel sees of a run: its inputs, its outputs and where memory comes from.
+
+use std::ops::Deref;
+
+use bb_runtime::{DataType, Element, Shape, Tensor};
+use smallvec::SmallVec;
+
+use crate::fault::{Fault, Outcome};
+use crate::pool::Pool;
+
+/// One input of a kernel.
+pub(crate) enum In<'a> {
+    /// Somebody else reads it later, or may hold it.
+    Borrowed(&'a Tensor),
+    /// It dies here.
+    Owned(Tensor),
+}
+
+impl Deref for In<'_> {
+    type Target = Tensor;
+
+    fn deref(&self) -> &Tensor {
+        match self {
+            Self::Borrowed(tensor) => tensor,
+            Self::Owned(tensor) => tensor,
+        }
+    }
+}
+
+/// Small integers read from a tensor: axes, a shape.
+pub(crate) type Ints = SmallVec<[i64; 8]>;
+
+/// What a kernel sees of a run.
+pub(crate) struct Io<'a, 'p> {
+    pub(crate) inputs: SmallVec<[Option<In<'a>>; 4]>,
+    pub(crate) outputs: SmallVec<[Option<Tensor>; 2]>,
+    pub(crate) wanted: &'a [Option<u32>],
+    pub(crate) pool: &'p mut Pool,
+}
+
+impl<'a> Io<'a, '_> {
+    pub(crate) fn input_count(&self) -> usize {
+        self.inputs.len()
+    }
+
+    /// Whether somebody reads output `index`.
+    pub(crate) fn wants(&self, index: usize) -> bool {
+        self.wanted.get(index).is_some_and(Option::is_some)
+    }
+
+    pub(crate) fn output_count(&self) -> usize {
+        self.wanted.len()
+    }
+
+    /// Input `index`; only for kernels that do not work in place.
+    pub(crate) fn input(&self, index: usize) -> Outcome<&'a Tensor> {
+        self.optional(index).ok_or_else(|| missing(index))
+    }
+
+    /// Input `index`, if the node has it; only for kernels that do not work in place.
+    pub(crate) fn optional(&self, index: usize) -> Option<&'a Tensor> {
+        match self.inputs.get(index) {
+            Some(Some(In::Borrowed(tensor))) => Some(tensor),
+            _ => None,
+        }
+    }
+
+    /// Input `index`, to keep and overwrite if it dies here.
+    pub(crate) fn take(&mut self, index: usize) -> Outcome<In<'a>> {
+        self.inputs.get_mut(index).and_then(Option::take).ok_or_else(|| missing(index))
+    }
+
+    /// The integers in input `index`.
+    pub(crate) fn ints(&self, index: usize) -> Outcome<Ints> {
+        read_ints(self.input(index)?)
+    }
+
+    /// The integers in input `index`; for kernels that work in place.
+    pub(crate) fn take_ints(&mut self, index: usize) -> Outcome<Ints> {
+        let input = self.take(index)?;
+        let ints = read_ints(&input)?;
+        self.recycle(input);
+        Ok(ints)
+    }
+
+    /// The integers in input `index`, if the node has it.
+    pub(crate) fn optional_ints(&self, index: usize) -> Outcome<Option<Ints>> {
+        self.optional(index).map(read_ints).transpose()
+    }
+
+    /// A tensor whose elements are whatever they were.
+    pub(crate) fn alloc(&mut self, dtype: DataType, shape: &Shape) -> Outcome<Tensor> {
+        self.pool.take(dtype, shape)
+    }
+
+    /// Memory for a kernel's own use, cleared.
+    pub(crate) fn scratch<T: Element>(&mut self, count: usize) -> Outcome<Tensor> {
+        let mut tensor = self.pool.take(T::DTYPE, &Shape::from([count]))?;
+        tensor.make_mut::<T>()?.fill(T::zeroed());
+        Ok(tensor)
+    }
+
+    /// Gives memory back.
+    pub(crate) fn recycle(&mut self, input: In<'_>) {
+        if let In::Owned(tensor) = input {
+            self.pool.put(tensor);
+        }
+    }
+
+    /// Sets output `index` to a tensor that came from [`Io::alloc`] or [`Io::take`].
+    pub(crate) fn emit(&mut self, index: usize, tensor: Tensor) {
+        while self.outputs.len() <= index {
+            self.outputs.push(None);
+        }
+        self.outputs[index] = Some(tensor);
+    }
+
+    /// Sets output `index` to a tensor made elsewhere.
+    pub(crate) fn emit_new(&mut self, index: usize, tensor: Tensor) {
+        self.pool.adopt(&tensor);
+        self.emit(index, tensor);
+    }
+
+    /// Sets output `index` to these elements.
+    pub(crate) fn emit_slice<T: Element>(&mut self, index: usize, shape: &Shape, elements: &[T]) -> Outcome {
+        let mut tensor = self.alloc(T::DTYPE, shape)?;
+        let to = tensor.make_mut::<T>()?;
+        if to.len() != elements.len() {
+            return Err(Fault::shape(format!("{} elements do not fill shape {shape}", elements.len())));
+        }
+        to.copy_from_slice(elements);
+        self.emit(index, tensor);
+        Ok(())
+    }
+
+    pub(crate) fn shapes(&self) -> Vec<Shape> {
+        self.inputs.iter().flatten().map(|input| input.shape().clone()).collect()
+    }
+}
+
+fn missing(index: usize) -> Fault {
+    Fault::shape(format!("input {index} is missing"))
+}
+
+/// The integers in a tensor.
+pub(crate) fn read_ints(tensor: &Tensor) -> Outcome<Ints> {
+    match tensor.dtype() {
+        DataType::I64 => Ok(tensor.as_slice::<i64>()?.iter().copied().collect()),
+        DataType::I32 => Ok(tensor.as_slice::<i32>()?.iter().map(|&value| i64::from(value)).collect()),
+        other => Err(Fault::Type(other)),
+    }
+}

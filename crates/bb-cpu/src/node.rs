@@ -1,0 +1,132 @@
+//! A node as kernels are built from: its op, its version, its attributes.
+
+use bb_runtime::onnx::{AttributeProto, GraphProto, NodeProto};
+use bb_runtime::{DataType, OpId, Tensor};
+
+use crate::CpuConfig;
+use crate::fault::{Fault, Outcome};
+
+/// A node as kernels are built from.
+pub(crate) struct NodeDef<'a> {
+    pub(crate) op: OpId,
+    pub(crate) name: String,
+    pub(crate) opset: i64,
+    pub(crate) opsets: &'a [(String, i64)],
+    pub(crate) config: &'a CpuConfig,
+    /// How deep the graph is nested that the node stands in.
+    pub(crate) depth: usize,
+    proto: &'a NodeProto,
+}
+
+impl<'a> NodeDef<'a> {
+    pub(crate) fn new(
+        proto: &'a NodeProto,
+        opsets: &'a [(String, i64)],
+        config: &'a CpuConfig,
+        depth: usize,
+    ) -> Self {
+        let op = OpId::new(proto.domain().to_owned(), proto.op_type().to_owned());
+        let opset = opsets
+            .iter()
+            .find(|(domain, _)| domain == op.domain().as_str())
+            .map_or(1, |(_, version)| *version);
+        let name = match proto.name() {
+            "" => proto.output.first().cloned().unwrap_or_default(),
+            name => name.to_owned(),
+        };
+        Self { op, name, opset, opsets, config, depth, proto }
+    }
+
+    pub(crate) fn input_count(&self) -> usize {
+        self.proto.input.len()
+    }
+
+    pub(crate) fn has_input(&self, index: usize) -> bool {
+        self.proto.input.get(index).is_some_and(|name| !name.is_empty())
+    }
+
+    pub(crate) fn output_count(&self) -> usize {
+        self.proto.output.len()
+    }
+
+    fn find(&self, name: &str) -> Option<&'a AttributeProto> {
+        self.proto.attribute.iter().find(|attribute| attribute.name() == name)
+    }
+
+    pub(crate) fn has(&self, name: &'static str) -> bool {
+        self.find(name).is_some()
+    }
+
+    pub(crate) fn int(&self, name: &'static str) -> Option<i64> {
+        self.find(name).map(AttributeProto::i)
+    }
+
+    pub(crate) fn int_or(&self, name: &'static str, otherwise: i64) -> i64 {
+        self.int(name).unwrap_or(otherwise)
+    }
+
+    pub(crate) fn flag(&self, name: &'static str) -> bool {
+        self.int_or(name, 0) != 0
+    }
+
+    pub(crate) fn float(&self, name: &'static str) -> Option<f32> {
+        self.find(name).map(AttributeProto::f)
+    }
+
+    pub(crate) fn float_or(&self, name: &'static str, otherwise: f32) -> f32 {
+        self.float(name).unwrap_or(otherwise)
+    }
+
+    pub(crate) fn ints(&self, name: &'static str) -> Option<&'a [i64]> {
+        self.find(name).map(|attribute| attribute.ints.as_slice())
+    }
+
+    pub(crate) fn floats(&self, name: &'static str) -> Option<&'a [f32]> {
+        self.find(name).map(|attribute| attribute.floats.as_slice())
+    }
+
+    pub(crate) fn string(&self, name: &'static str) -> Outcome<Option<&'a str>> {
+        self.find(name).map(|attribute| text(name, attribute.s())).transpose()
+    }
+
+    pub(crate) fn string_or(&self, name: &'static str, otherwise: &'static str) -> Outcome<&'a str> {
+        Ok(self.string(name)?.unwrap_or(otherwise))
+    }
+
+    pub(crate) fn strings(&self, name: &'static str) -> Outcome<Vec<&'a str>> {
+        self.find(name)
+            .map(|attribute| attribute.strings.iter().map(|one| text(name, one)).collect())
+            .unwrap_or_else(|| Ok(Vec::new()))
+    }
+
+    pub(crate) fn tensor(&self, name: &'static str) -> Outcome<Option<Tensor>> {
+        match self.find(name).and_then(|attribute| attribute.t.as_ref()) {
+            None => Ok(None),
+            Some(proto) => {
+                Tensor::from_onnx(proto).map(Some).map_err(|error| Fault::attribute(name, error.to_string()))
+            }
+        }
+    }
+
+    pub(crate) fn graph(&self, name: &'static str) -> Outcome<&'a GraphProto> {
+        self.find(name)
+            .and_then(|attribute| attribute.g.as_ref())
+            .ok_or_else(|| Fault::attribute(name, "is missing: it must be a graph"))
+    }
+
+    /// An attribute that names an element type by its ONNX number.
+    pub(crate) fn dtype(&self, name: &'static str) -> Outcome<Option<DataType>> {
+        match self.int(name) {
+            None => Ok(None),
+            Some(number) => i32::try_from(number)
+                .ok()
+                .and_then(DataType::from_onnx)
+                .map(Some)
+                .ok_or_else(|| Fault::Unsupported(format!("{name}={number}"))),
+        }
+    }
+}
+
+fn text<'a>(name: &'static str, bytes: &'a [u8]) -> Outcome<&'a str> {
+    std::str::from_utf8(bytes).map_err(|_| Fault::attribute(name, "is not UTF-8"))
+}

@@ -1,0 +1,190 @@
+//! Matrix products.
+
+use bb_runtime::{Shape, Tensor};
+use ndarray::{ArrayView2, ArrayViewMut2, LinalgScalar, linalg::general_mat_mul};
+
+use super::types::{Number, by_number};
+use super::{Entry, Kernel, op};
+use crate::fault::{Fault, Outcome};
+use crate::io::Io;
+use crate::node::NodeDef;
+use crate::shape::{self, Walk};
+
+pub(super) const OPS: &[Entry] = &[op("Gemm", 7, gemm), op("MatMul", 1, |_| Ok(mat_mul()))];
+
+/// A matrix in a slice: rows, columns, and how far apart they are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Matrix<'a, T> {
+    pub(crate) elements: &'a [T],
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) transposed: bool,
+}
+
+impl<'a, T> Matrix<'a, T> {
+    /// A row-major matrix, or, `transposed`, its transpose; `rows` and `columns` are those of the result.
+    pub(crate) fn new(elements: &'a [T], rows: usize, columns: usize, transposed: bool) -> Self {
+        Self { elements, rows, columns, transposed }
+    }
+
+    fn view(&self) -> Outcome<ArrayView2<'a, T>> {
+        let view = if self.transposed {
+            ArrayView2::from_shape((self.columns, self.rows), self.elements).map(ArrayView2::reversed_axes)
+        } else {
+            ArrayView2::from_shape((self.rows, self.columns), self.elements)
+        };
+        view.map_err(|error| Fault::shape(error.to_string()))
+    }
+}
+
+/// `to = alpha · a · b + beta · to`, all row-major.
+pub(crate) fn product<T: LinalgScalar>(
+    alpha: T,
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    beta: T,
+    to: &mut [T],
+) -> Outcome {
+    let (rows, columns) = (a.rows, b.columns);
+    if a.columns != b.rows {
+        return Err(Fault::shape(format!("{} columns times {} rows", a.columns, b.rows)));
+    }
+    let mut to =
+        ArrayViewMut2::from_shape((rows, columns), to).map_err(|error| Fault::shape(error.to_string()))?;
+    general_mat_mul(alpha, &a.view()?, &b.view()?, beta, &mut to);
+    Ok(())
+}
+
+fn gemm(node: &NodeDef<'_>) -> Outcome<Kernel> {
+    let (alpha, beta) = (node.float_or("alpha", 1.0), node.float_or("beta", 1.0));
+    let (trans_a, trans_b) = (node.flag("transA"), node.flag("transB"));
+    Ok(Kernel::new(move |io| {
+        let (a, b) = (io.input(0)?, io.input(1)?);
+        let (&[a0, a1], &[b0, b1]) = (&**a.shape(), &**b.shape()) else {
+            return Err(Fault::shape("both factors must be matrices"));
+        };
+        let (m, k) = if trans_a { (a1, a0) } else { (a0, a1) };
+        let (k2, n) = if trans_b { (b1, b0) } else { (b0, b1) };
+        if k != k2 || a.dtype() != b.dtype() {
+            return Err(Fault::shape(format!("a has {k} columns, b {k2} rows")));
+        }
+        let shape = Shape::from([m, n]);
+        let mut result = io.alloc(a.dtype(), &shape)?;
+        let bias = io.optional(2);
+        by_number!(a.dtype(), T => {
+            let to = result.make_mut::<T>()?;
+            let beta = match bias {
+                Some(bias) if beta != 0.0 => {
+                    spread::<T>(bias, &shape, to)?;
+                    if alpha.fract() == 0.0 && beta.fract() == 0.0 || is_float::<T>() {
+                        T::from_f64(f64::from(beta))
+                    } else {
+                        return Err(Fault::attribute("beta", "is not an integer, the elements are"));
+                    }
+                }
+                _ => {
+                    if k == 0 { to.fill(T::ZERO); }
+                    T::ZERO
+                }
+            };
+            let (a, b) = (Matrix::new(a.as_slice::<T>()?, m, k, trans_a), Matrix::new(b.as_slice::<T>()?, k, n, trans_b));
+            product(T::from_f64(f64::from(alpha)), a, b, beta, to)
+        })?;
+        io.emit(0, result);
+        Ok(())
+    })
+    .via_f32())
+}
+
+fn is_float<T: Number>() -> bool {
+    T::from_f64(0.5) != T::ZERO
+}
+
+/// Fills `to`, of shape `shape`, with `from`, broadcast.
+fn spread<T: Number>(from: &Tensor, shape: &Shape, to: &mut [T]) -> Outcome {
+    let own = from.shape();
+    let from = from.as_slice::<T>()?;
+    let &[_, columns] = &**shape else { return Err(Fault::shape("a matrix is expected")) };
+    if let (&[extent], true) | (&[1, extent], true) = (&**own, columns > 0)
+        && extent == columns
+    {
+        for row in to.chunks_exact_mut(columns) {
+            row.copy_from_slice(from);
+        }
+        return Ok(());
+    }
+    let walk = Walk::new(shape, [&shape::strides(shape), &shape::broadcast_strides(own, shape)?]);
+    walk.each(|[o, i]| to[o] = from[i]);
+    Ok(())
+}
+
+fn mat_mul() -> Kernel {
+    Kernel::new(|io| {
+        let (a, b) = (io.input(0)?, io.input(1)?);
+        let result = multiply(io, a, b)?;
+        io.emit(0, result);
+        Ok(())
+    })
+    .via_f32()
+}
+
+/// The matrix product as NumPy's `matmul` defines it: the last two axes, the others broadcast.
+pub(crate) fn multiply(io: &mut Io<'_, '_>, a: &Tensor, b: &Tensor) -> Outcome<Tensor> {
+    if a.dtype() != b.dtype() {
+        return Err(Fault::Type(b.dtype()));
+    }
+    let (a_shape, b_shape) = (a.shape(), b.shape());
+    if a_shape.rank() == 0 || b_shape.rank() == 0 {
+        return Err(Fault::shape("a scalar has no matrix product"));
+    }
+    let (a_batch, m, k) = match a_shape.split_last_chunk::<2>() {
+        Some((batch, &[m, k])) => (batch, m, k),
+        None => (&[][..], 1, a_shape[0]),
+    };
+    let (b_batch, k2, n) = match b_shape.split_last_chunk::<2>() {
+        Some((batch, &[k, n])) => (batch, k, n),
+        None => (&[][..], b_shape[0], 1),
+    };
+    if k != k2 {
+        return Err(Fault::shape(format!("{k} columns times {k2} rows")));
+    }
+    let batch = shape::broadcast(a_batch, b_batch)?;
+    let mut extents = batch.to_vec();
+    if a_shape.rank() > 1 {
+        extents.push(m);
+    }
+    if b_shape.rank() > 1 {
+        extents.push(n);
+    }
+    let mut result = io.alloc(a.dtype(), &Shape::from(extents))?;
+    by_number!(a.dtype(), T => {
+        let (a, b, to) = (a.as_slice::<T>()?, b.as_slice::<T>()?, result.make_mut::<T>()?);
+        if k == 0 {
+            to.fill(T::ZERO);
+            Ok(())
+        } else if b_batch.iter().all(|&extent| extent == 1) && a_batch == &*batch {
+            // One right factor for all: the batch is more rows.
+            let rows = shape::count(a_batch)? * m;
+            product(T::ONE, Matrix::new(a, rows, k, false), Matrix::new(b, k, n, false), T::ZERO, to)
+        } else {
+            let walk = Walk::new(
+                &batch,
+                [
+                    &shape::strides(&batch),
+                    &shape::broadcast_strides(a_batch, &batch)?,
+                    &shape::broadcast_strides(b_batch, &batch)?,
+                ],
+            );
+            let mut done = Ok(());
+            walk.each(|[o, i, j]| {
+                if done.is_ok() {
+                    let a = Matrix::new(&a[i * m * k..(i + 1) * m * k], m, k, false);
+                    let b = Matrix::new(&b[j * k * n..(j + 1) * k * n], k, n, false);
+                    done = product(T::ONE, a, b, T::ZERO, &mut to[o * m * n..(o + 1) * m * n]);
+                }
+            });
+            done
+        }
+    })?;
+    Ok(result)
+}

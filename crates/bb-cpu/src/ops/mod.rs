@@ -1,0 +1,95 @@
+//! The ops: one file a family, one table of all.
+//!
+//! An op is an [`Entry`]: its name, the first version of the operator set whose meaning it has, and what builds its
+//! kernel from a node. A kernel is a closure over decoded attributes; see [`Kernel`] for what it may ask of the
+//! interpreter.
+
+pub(crate) mod cast;
+mod constant;
+mod elementwise;
+mod gemm;
+mod index;
+mod layout;
+mod logic;
+mod loss;
+mod reduce;
+mod softmax;
+mod types;
+
+use bb_runtime::OpId;
+
+use crate::fault::{Fault, Outcome};
+use crate::io::Io;
+use crate::node::NodeDef;
+
+/// What a kernel does in a run.
+pub(crate) type Run = Box<dyn FnMut(&mut Io<'_, '_>) -> Outcome + Send>;
+
+/// A node made ready.
+pub(crate) struct Kernel {
+    pub(crate) run: Run,
+    /// It takes its inputs with `Io::take` and may write over those that die.
+    pub(crate) in_place: bool,
+    /// It computes half-precision inputs in `f32`.
+    pub(crate) via_f32: bool,
+}
+
+impl Kernel {
+    pub(crate) fn new(run: impl FnMut(&mut Io<'_, '_>) -> Outcome + Send + 'static) -> Self {
+        Self { run: Box::new(run), in_place: false, via_f32: false }
+    }
+
+    pub(crate) fn in_place(self) -> Self {
+        Self { in_place: true, ..self }
+    }
+
+    pub(crate) fn via_f32(self) -> Self {
+        Self { via_f32: true, ..self }
+    }
+}
+
+/// An op of the table.
+pub(crate) struct Entry {
+    domain: &'static str,
+    name: &'static str,
+    since: i64,
+    build: fn(&NodeDef<'_>) -> Outcome<Kernel>,
+}
+
+/// An op of ONNX's own operator set, as it is defined from version `since` on.
+const fn op(name: &'static str, since: i64, build: fn(&NodeDef<'_>) -> Outcome<Kernel>) -> Entry {
+    Entry { domain: "", name, since, build }
+}
+
+const FAMILIES: &[&[Entry]] = &[
+    cast::OPS,
+    constant::OPS,
+    elementwise::OPS,
+    gemm::OPS,
+    index::OPS,
+    layout::OPS,
+    logic::OPS,
+    loss::OPS,
+    reduce::OPS,
+    softmax::OPS,
+];
+
+fn entries() -> impl Iterator<Item = &'static Entry> {
+    FAMILIES.iter().flat_map(|family| family.iter())
+}
+
+/// Whether the table has `op` in any version.
+pub(crate) fn is_known(op: &OpId) -> bool {
+    entries().any(|entry| op.is(entry.domain, entry.name))
+}
+
+/// The kernel of a node.
+pub(crate) fn build(node: &NodeDef<'_>) -> Outcome<Kernel> {
+    let entry = entries()
+        .filter(|entry| node.op.is(entry.domain, entry.name) && entry.since <= node.opset)
+        .max_by_key(|entry| entry.since);
+    match entry {
+        Some(entry) => (entry.build)(node),
+        None => Err(Fault::UnknownOp),
+    }
+}

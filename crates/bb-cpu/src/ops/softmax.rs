@@ -1,0 +1,95 @@
+//! Softmax and its relatives.
+
+use bb_runtime::{Element, Tensor};
+
+use super::types::{Float, by_float};
+use super::{Entry, Kernel, op};
+use crate::fault::Outcome;
+use crate::io::Io;
+use crate::node::NodeDef;
+use crate::shape;
+use crate::simd;
+
+pub(super) const OPS: &[Entry] =
+    &[op("LogSoftmax", 1, |node| softmax(node, true)), op("Softmax", 1, |node| softmax(node, false))];
+
+/// Over one axis since version 13, over all axes from `axis` on before.
+fn softmax(node: &NodeDef<'_>, log: bool) -> Outcome<Kernel> {
+    let flattened = node.opset < 13;
+    let axis = node.int_or("axis", if flattened { 1 } else { -1 });
+    Ok(Kernel::new(move |io| {
+        let input = io.input(0)?;
+        let extents = input.shape();
+        let axis = if flattened && axis == extents.rank() as i64 { extents.rank() } else { shape::axis(axis, extents.rank())? };
+        let (count, inner) = if flattened {
+            (shape::count(&extents[axis..])?, 1)
+        } else {
+            (extents[axis], shape::count(&extents[axis + 1..])?)
+        };
+        let mut result = io.alloc(input.dtype(), extents)?;
+        by_float!(input.dtype(), T => over_axis(io, input.as_slice::<T>()?, result.make_mut::<T>()?, count, inner, log))?;
+        io.emit(0, result);
+        Ok(())
+    })
+    .via_f32())
+}
+
+/// Softmax, or its logarithm, of blocks of `count` rows of `inner` elements, over the rows.
+pub(super) fn over_axis<T: Float>(
+    io: &mut Io<'_, '_>,
+    from: &[T],
+    to: &mut [T],
+    count: usize,
+    inner: usize,
+    log: bool,
+) -> Outcome {
+    if from.is_empty() {
+        return Ok(());
+    }
+    if inner == 1 {
+        for (from, to) in from.chunks_exact(count).zip(to.chunks_exact_mut(count)) {
+            row(from, to, log);
+        }
+        return Ok(());
+    }
+    let mut held: Tensor = io.scratch::<T>(2 * inner)?;
+    let (most, sum) = held.make_mut::<T>()?.split_at_mut(inner);
+    for (from, to) in from.chunks_exact(count * inner).zip(to.chunks_exact_mut(count * inner)) {
+        most.fill(T::LOWEST);
+        sum.fill(T::ZERO);
+        for row in from.chunks_exact(inner) {
+            simd::update(most, row, T::most);
+        }
+        for (row, to) in from.chunks_exact(inner).zip(to.chunks_exact_mut(inner)) {
+            simd::map2(row, most, to, |x, most| x.sub(most));
+            simd::update(sum, to, |sum, x| sum.add(x.exp()));
+        }
+        if log {
+            simd::map_in_place(sum, |sum| sum.ln());
+        }
+        for to in to.chunks_exact_mut(inner) {
+            if log {
+                simd::update(to, sum, |x, sum| x.sub(sum));
+            } else {
+                simd::update(to, sum, |x, sum| x.exp().div(sum));
+            }
+        }
+    }
+    io.pool.put(held);
+    Ok(())
+}
+
+/// Softmax of one row, or its logarithm.
+pub(super) fn row<T: Float + Element>(from: &[T], to: &mut [T], log: bool) {
+    let most = simd::fold(from, T::LOWEST, |x| x, T::most);
+    if log {
+        simd::map(from, to, |x| x.sub(most));
+        let sum = simd::fold(to, T::ZERO, |x| x.exp(), T::add).ln();
+        simd::map_in_place(to, |x| x.sub(sum));
+    } else {
+        simd::map(from, to, |x| x.sub(most).exp());
+        let sum = simd::fold(to, T::ZERO, |x| x, T::add);
+        let scale = T::ONE.div(sum);
+        simd::map_in_place(to, |x| x.mul(scale));
+    }
+}

@@ -1,0 +1,145 @@
+//! Loops compiled for the widest vectors that the machine has.
+
+use pulp::{Arch, Simd, WithSimd};
+
+/// Below this many elements choosing a loop costs more than it gains.
+const WORTH_IT: usize = 32;
+
+struct Map1<'a, T, R, F> {
+    from: &'a [T],
+    to: &'a mut [R],
+    f: F,
+}
+
+impl<T: Copy, R, F: Fn(T) -> R> WithSimd for Map1<'_, T, R, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (to, &from) in self.to.iter_mut().zip(self.from) {
+            *to = (self.f)(from);
+        }
+    }
+}
+
+/// `to[i] = f(from[i])`.
+#[inline]
+pub(crate) fn map<T: Copy, R>(from: &[T], to: &mut [R], f: impl Fn(T) -> R) {
+    let job = Map1 { from, to, f };
+    if job.from.len() < WORTH_IT { job.with_simd(pulp::Scalar) } else { Arch::new().dispatch(job) }
+}
+
+struct MapInPlace<'a, T, F> {
+    to: &'a mut [T],
+    f: F,
+}
+
+impl<T: Copy, F: Fn(T) -> T> WithSimd for MapInPlace<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for to in self.to {
+            *to = (self.f)(*to);
+        }
+    }
+}
+
+/// `to[i] = f(to[i])`.
+#[inline]
+pub(crate) fn map_in_place<T: Copy>(to: &mut [T], f: impl Fn(T) -> T) {
+    let job = MapInPlace { to, f };
+    if job.to.len() < WORTH_IT { job.with_simd(pulp::Scalar) } else { Arch::new().dispatch(job) }
+}
+
+struct Map2<'a, A, B, R, F> {
+    a: &'a [A],
+    b: &'a [B],
+    to: &'a mut [R],
+    f: F,
+}
+
+impl<A: Copy, B: Copy, R, F: Fn(A, B) -> R> WithSimd for Map2<'_, A, B, R, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for ((to, &a), &b) in self.to.iter_mut().zip(self.a).zip(self.b) {
+            *to = (self.f)(a, b);
+        }
+    }
+}
+
+/// `to[i] = f(a[i], b[i])`.
+#[inline]
+pub(crate) fn map2<A: Copy, B: Copy, R>(a: &[A], b: &[B], to: &mut [R], f: impl Fn(A, B) -> R) {
+    let job = Map2 { a, b, to, f };
+    if job.a.len() < WORTH_IT { job.with_simd(pulp::Scalar) } else { Arch::new().dispatch(job) }
+}
+
+struct Update<'a, T, B, F> {
+    to: &'a mut [T],
+    b: &'a [B],
+    f: F,
+}
+
+impl<T: Copy, B: Copy, F: Fn(T, B) -> T> WithSimd for Update<'_, T, B, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (to, &b) in self.to.iter_mut().zip(self.b) {
+            *to = (self.f)(*to, b);
+        }
+    }
+}
+
+/// `to[i] = f(to[i], b[i])`.
+#[inline]
+pub(crate) fn update<T: Copy, B: Copy>(to: &mut [T], b: &[B], f: impl Fn(T, B) -> T) {
+    let job = Update { to, b, f };
+    if job.to.len() < WORTH_IT { job.with_simd(pulp::Scalar) } else { Arch::new().dispatch(job) }
+}
+
+/// Lanes of a fold; fixed, so that the order of additions does not depend on the machine.
+const LANES: usize = 16;
+
+struct Fold<'a, T, F, G> {
+    from: &'a [T],
+    start: T,
+    map: F,
+    join: G,
+}
+
+impl<T: Copy, F: Fn(T) -> T, G: Fn(T, T) -> T> WithSimd for Fold<'_, T, F, G> {
+    type Output = T;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> T {
+        let mut lanes = [self.start; LANES];
+        let (chunks, rest) = self.from.as_chunks::<LANES>();
+        for chunk in chunks {
+            for (lane, &from) in lanes.iter_mut().zip(chunk) {
+                *lane = (self.join)(*lane, (self.map)(from));
+            }
+        }
+        for (lane, &from) in lanes.iter_mut().zip(rest) {
+            *lane = (self.join)(*lane, (self.map)(from));
+        }
+        let mut width = LANES / 2;
+        while width > 0 {
+            for lane in 0..width {
+                lanes[lane] = (self.join)(lanes[lane], lanes[lane + width]);
+            }
+            width /= 2;
+        }
+        lanes[0]
+    }
+}
+
+/// Joins `map` of all elements, `start` being what changes nothing; always in the same order.
+#[inline]
+pub(crate) fn fold<T: Copy>(from: &[T], start: T, map: impl Fn(T) -> T, join: impl Fn(T, T) -> T) -> T {
+    let job = Fold { from, start, map, join };
+    if job.from.len() < WORTH_IT { job.with_simd(pulp::Scalar) } else { Arch::new().dispatch(job) }
+}
