@@ -5,6 +5,7 @@
 
 mod attribute;
 mod op;
+mod print;
 mod verify;
 
 pub use attribute::Attribute;
