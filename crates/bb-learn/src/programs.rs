@@ -1,8 +1,6 @@
 //! Programs that are ready to be compiled: federated algorithms as modules.
 
-use bb_dsl::{
-    AggregatorSlot, DataSourceSlot, Fit, Graph, ModelSlot, Module, PeerSelectorSlot, Quorum, secs,
-};
+use bb_dsl::{AggregatorSlot, DataSourceSlot, Fit, Graph, ModelSlot, Module, PeerSelectorSlot, Quorum, secs};
 
 /// A round of federated averaging, and how good the model is after it.
 ///
