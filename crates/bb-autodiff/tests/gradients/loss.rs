@@ -1,0 +1,40 @@
+//! Losses.
+
+use super::harness::{Case, Feed, Rng, int, text};
+
+#[test]
+fn softmax_cross_entropy_matches_differences_in_all_its_forms() {
+    let mut rng = Rng::new(601);
+    for round in 0..60 {
+        let rank = rng.below(0, 3);
+        let (rows, classes, rest) = (rng.below(2, 5), rng.below(2, 5), rng.shape(rank));
+        let mut scores = vec![rows, classes];
+        scores.extend(&rest);
+        let mut labels = vec![rows];
+        labels.extend(&rest);
+        let count = labels.iter().product();
+        let mut values: Vec<i64> = (0..count).map(|_| rng.below(0, classes) as i64).collect();
+        let reduction = ["none", "mean", "sum"][round % 3];
+        let mut case = Case::new("SoftmaxCrossEntropyLoss")
+            .opset([22, 13, 12][round / 3 % 3])
+            .attribute(text("reduction", reduction))
+            .float(&mut rng, &scores, -2.0, 2.0);
+        if round % 2 == 0 {
+            let ignored = [-1, 0, 255][round / 2 % 3];
+            case = case.attribute(int("ignore_index", ignored));
+            values[0] = ignored;
+            values[count - 1] = 1;
+        }
+        case = case.feed(Feed::Labels(labels, values));
+        if round / 2 % 2 == 0 {
+            let weights = (0..classes).map(|_| rng.float(0.5, 2.0)).collect();
+            case = case.feed(Feed::Fixed(vec![classes], weights));
+        }
+        match round % 5 {
+            0 => case.outputs(&[true, true]).check(),
+            1 => case.outputs(&[false, true]).check(),
+            2 => case.outputs(&[true, false]).check(),
+            _ => case.check(),
+        }
+    }
+}
