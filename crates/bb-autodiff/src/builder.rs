@@ -36,8 +36,8 @@ struct Expression {
     attributes: String,
 }
 
-/// The oldest operator set that is read: from it on, broadcasting is NumPy's.
-const OLDEST: i64 = 7;
+/// The oldest operator set that is read: the first with `Where`, `Expand` and `ConstantOfShape`, which gradients need.
+const OLDEST: i64 = 9;
 
 impl Builder {
     /// Takes up `graph`: its inputs, initializers and nodes.
@@ -239,7 +239,7 @@ impl Builder {
     fn infer(&self, node: &NodeProto, inputs: &[Option<Val>]) -> Vec<Fact> {
         let facts: Vec<Option<&Fact>> = inputs.iter().map(|input| input.map(|val| self.fact(val))).collect();
         let op = node.op_type.as_deref().unwrap_or_default();
-        infer(&Question { op, opset: self.opset, node, inputs: &facts })
+        infer(&Question { op, node, inputs: &facts })
     }
 
     /// The version of ONNX's operator set that the nodes are written in.

@@ -1,4 +1,47 @@
 //! Reverse-mode gradients of an ONNX graph, as an ONNX graph.
+//!
+//! Training is a graph like any other: what runs ONNX can train. [`Gradients::of`] extends a graph by the nodes that
+//! compute the gradients of a value; [`TrainingPlan`] puts a loss on a model, finds its parameters and makes whole
+//! training steps, evaluations and plain forward passes of it, each one graph that a backend prepares once.
+//!
+//! # What the graphs are made of
+//!
+//! Standard ONNX ops of the operator set that the model is written in, 9 or newer: `Add Sub Mul Div Neg Pow Exp Log Sqrt`,
+//! comparisons and `Where`, `MatMul Gemm`, `ReduceSum` and so on; constants are `Constant` nodes. Where extents
+//! are declared, or follow from what is declared, everything about shapes is settled here; where they are not, the
+//! question is asked by ops (`Shape`, `Size`, …), so that one graph serves all batch sizes. A backward node that
+//! would compute what a node computes already is that node.
+//!
+//! # How it works
+//!
+//! 1. `builder` takes up the graph; `facts` infers what is known of each value (element type, symbolic extents).
+//! 2. `activity` marks what lies between the loss and what is differentiated for. The rest costs nothing.
+//! 3. `reverse` goes through the active nodes, last first, and lets each one's rule say what its inputs get.
+//!    (Griewank & Walther, "Evaluating Derivatives", 2nd edition, chapter 3: the adjoint mode.)
+//!
+//! # How to add a rule
+//!
+//! The rules are in `rules`, one file a family, one line an op. For an op `Cube`, `y = x³`:
+//!
+//! 1. Add to the family's table, `RULES`, in the order of the alphabet, `Rule::all("Cube", |s| s.unary(cube))`, and write
+//!    the rule with its equation:
+//!    ```text
+//!    /// `y = x³`: `3·g·x²`.
+//!    fn cube(s: &mut Scope<'_>, g: Val) -> Result<Val, AutodiffError> {
+//!        let x = s.input(0)?;
+//!        let square = s.b.mul(x, x);
+//!        let slope = s.b.scale(square, 3.0)?;
+//!        Ok(s.b.mul(g, slope))
+//!    }
+//!    ```
+//!    `s.b` is the builder; it emits the form that the operator set has. An op with several inputs asks
+//!    `s.wants(index)` and hands gradients over with `s.give`, or with `s.give_broadcast` where the input was broadcast.
+//!    `Rule::first` is for ops whose further inputs are shapes or axes; `flow` says it input by input.
+//! 2. If the op's output does not have the shape of its input, teach `facts` the shape.
+//! 3. Add it to the family's file under `tests/gradients`: a `Case` is checked against finite differences with declared,
+//!    symbolic and unknown shapes.
+//!
+//! An op of which the output is constant almost everywhere goes to the list `CONSTANT` instead.
 
 mod activity;
 mod attributes;

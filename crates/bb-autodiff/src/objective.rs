@@ -178,9 +178,6 @@ fn softmax_cross_entropy(b: &mut Builder, scores: Val) -> Result<Objective, Auto
         let loss = b.op("SoftmaxCrossEntropyLoss", &[scores, label], vec![string("reduction", "mean")]);
         return Ok(Objective { loss, label: Some(label), scores: Some(scores) });
     }
-    if b.opset() < 9 {
-        return Err(AutodiffError::Opset { needed: 9, opset: b.opset() });
-    }
     if shape.is_none_or(|dims| dims.len() != 2) {
         return Err(AutodiffError::Opset { needed: 12, opset: b.opset() });
     }

@@ -173,7 +173,6 @@ pub(crate) fn axis_within(axis: i64, rank: usize) -> Option<usize> {
 /// One node and what is known of what it reads.
 pub(crate) struct Question<'a> {
     pub(crate) op: &'a str,
-    pub(crate) opset: i64,
     pub(crate) node: &'a NodeProto,
     pub(crate) inputs: &'a [Option<&'a Fact>],
 }

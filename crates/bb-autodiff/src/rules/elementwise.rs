@@ -1,11 +1,10 @@
-//! Element by element: arithmetic with broadcasting, and functions of one number.
+//! Arithmetic, element by element, with broadcasting; changes of precision.
 //!
 //! `g` is the gradient of the output `y`. A gradient of a broadcast operand is summed over the axes along which the
 //! operand was broadcast.
 
 use super::{Rule, Scope};
 use crate::AutodiffError;
-use crate::builder::Val;
 use crate::facts::is_float;
 
 pub(super) const RULES: &[Rule] = &[
@@ -13,31 +12,13 @@ pub(super) const RULES: &[Rule] = &[
     Rule::all("Cast", cast),
     Rule::first("CastLike", cast),
     Rule::all("Div", div),
-    Rule::all("Exp", |s| s.unary(|s, g| Ok(s.b.mul(g, s.output(0)?)))),
-    Rule::all("Log", |s| s.unary(|s, g| Ok(s.b.div(g, s.input(0)?)))),
+    Rule::all("Mean", mean),
+    Rule::all("Mod", modulo),
     Rule::all("Mul", mul),
-    Rule::all("Neg", |s| s.unary(|s, g| Ok(s.b.neg(g)))),
     Rule::all("Pow", pow),
-    Rule::all("Relu", |s| s.unary(relu)),
-    Rule::all("Sigmoid", |s| s.unary(sigmoid)),
-    Rule::all("Sqrt", |s| s.unary(sqrt)),
     Rule::all("Sub", sub),
     Rule::all("Sum", sum),
-    Rule::all("Tanh", |s| s.unary(tanh)),
 ];
-
-impl Scope<'_> {
-    /// The rule of a function of one number: gives what `gradient` makes of the output's gradient.
-    pub(super) fn unary(
-        &mut self,
-        gradient: fn(&mut Self, Val) -> Result<Val, AutodiffError>,
-    ) -> Result<(), AutodiffError> {
-        let upstream = self.upstream()?;
-        let gradient = gradient(self, upstream)?;
-        self.give(0, gradient);
-        Ok(())
-    }
-}
 
 /// `y = a + b`: both get `g`.
 fn add(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
@@ -123,37 +104,24 @@ fn pow(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     Ok(())
 }
 
-/// `y = max(x, 0)`: `g` where `y > 0`, else zero (so zero at `x = 0`).
-fn relu(s: &mut Scope<'_>, g: Val) -> Result<Val, AutodiffError> {
-    let y = s.output(0)?;
-    let zero = s.b.scalar_like(y, 0.0)?;
-    let positive = s.b.op("Greater", &[y, zero], vec![]);
-    Ok(s.b.op("Where", &[positive, g, zero], vec![]))
+/// `y = (x₀ + x₁ + …)/n`: each gets `g/n`.
+fn mean(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    let g = s.upstream()?;
+    let share = s.b.scale(g, 1.0 / s.input_count() as f64)?;
+    (0..s.input_count()).try_for_each(|index| s.give_broadcast(index, share))
 }
 
-/// `y = 1/(1+e⁻ˣ)`: `g·y·(1-y)`.
-fn sigmoid(s: &mut Scope<'_>, g: Val) -> Result<Val, AutodiffError> {
-    let y = s.output(0)?;
-    let one = s.b.scalar_like(y, 1.0)?;
-    let rest = s.b.sub(one, y);
-    let slope = s.b.mul(y, rest);
-    Ok(s.b.mul(g, slope))
-}
-
-/// `y = √x`: `g/(2y)`.
-fn sqrt(s: &mut Scope<'_>, g: Val) -> Result<Val, AutodiffError> {
-    let y = s.output(0)?;
-    let half = s.b.scale(g, 0.5)?;
-    Ok(s.b.div(half, y))
-}
-
-/// `y = tanh x`: `g·(1-y²)`.
-fn tanh(s: &mut Scope<'_>, g: Val) -> Result<Val, AutodiffError> {
-    let y = s.output(0)?;
-    let square = s.b.mul(y, y);
-    let one = s.b.scalar_like(y, 1.0)?;
-    let slope = s.b.sub(one, square);
-    Ok(s.b.mul(g, slope))
+/// `y = a - b·trunc(a/b)` (`fmod`): `a` gets `g`, `b` gets `g·(y-a)/b`.
+fn modulo(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    let (g, a, b, y) = (s.upstream()?, s.input(0)?, s.input(1)?, s.output(0)?);
+    s.give_broadcast(0, g)?;
+    if s.wants(1) {
+        let multiple = s.b.sub(y, a);
+        let quotient = s.b.div(multiple, b);
+        let product = s.b.mul(g, quotient);
+        s.give_broadcast(1, product)?;
+    }
+    Ok(())
 }
 
 /// A change of precision: `g` in the input's type. From or to other types no gradient flows.

@@ -3,10 +3,13 @@
 //! One file a family, each with its `RULES`; [`find`] is the one table over them. The crate's documentation
 //! shows how to add one.
 
+mod activation;
 mod elementwise;
+mod function;
 mod linear;
 mod loss;
 mod reduce;
+mod select;
 mod shaping;
 mod softmax;
 
@@ -58,8 +61,17 @@ impl Rule {
     }
 }
 
-const FAMILIES: [&[Rule]; 6] =
-    [elementwise::RULES, linear::RULES, loss::RULES, reduce::RULES, shaping::RULES, softmax::RULES];
+const FAMILIES: &[&[Rule]] = &[
+    activation::RULES,
+    elementwise::RULES,
+    function::RULES,
+    linear::RULES,
+    loss::RULES,
+    reduce::RULES,
+    select::RULES,
+    shaping::RULES,
+    softmax::RULES,
+];
 
 /// Ops whose float outputs, if any, are constant almost everywhere, or do not depend on the elements of what they read.
 const CONSTANT: &[&str] = &[
@@ -160,11 +172,6 @@ impl<'a> Scope<'a> {
         self.inputs.len()
     }
 
-    /// How many outputs the node lists.
-    pub(crate) fn output_count(&self) -> usize {
-        self.outputs.len()
-    }
-
     /// An input that the op always has.
     pub(crate) fn input(&self, index: usize) -> Result<Val, AutodiffError> {
         self.optional(index).ok_or_else(|| self.unsupported(format!("input {index} is missing")))
@@ -203,6 +210,17 @@ impl<'a> Scope<'a> {
         if let Some(val) = self.optional(index).filter(|_| self.wants(index)) {
             self.given.push((val, gradient));
         }
+    }
+
+    /// The rule of a function of one number: gives what `gradient` makes of the output's gradient.
+    pub(crate) fn unary(
+        &mut self,
+        gradient: impl FnOnce(&mut Self, Val) -> Result<Val, AutodiffError>,
+    ) -> Result<(), AutodiffError> {
+        let upstream = self.upstream()?;
+        let gradient = gradient(self, upstream)?;
+        self.give(0, gradient);
+        Ok(())
     }
 
     /// Sums `gradient` down to the shape of input `index` and adds it to the input's gradient.

@@ -74,9 +74,9 @@ fn a_value_read_before_it_is_made_is_an_error() {
 }
 
 #[test]
-fn an_operator_set_with_the_old_broadcasting_is_refused() {
-    let error = Gradients::of(&chain(&["Tanh"]), 6, "v0", &["x"]).unwrap_err();
-    assert_eq!(error, AutodiffError::Opset { needed: 7, opset: 6 });
+fn an_operator_set_without_where_and_expand_is_refused() {
+    let error = Gradients::of(&chain(&["Tanh"]), 8, "v0", &["x"]).unwrap_err();
+    assert_eq!(error, AutodiffError::Opset { needed: 9, opset: 8 });
 }
 
 #[test]

@@ -11,7 +11,7 @@ use bb_runtime::onnx::{
     AttributeProto, GraphProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TypeProto,
     ValueInfoProto, type_proto,
 };
-use bb_runtime::{Backend, BackendGraph, Component, DataType, Executable, Tensor};
+use bb_runtime::{Backend, BackendGraph, Buffer, Component, DataType, Executable, Tensor};
 
 /// The newest operator set that the cases are written in.
 pub(crate) const NEWEST: i64 = 22;
@@ -111,6 +111,8 @@ pub(crate) enum Feed {
     Held(Vec<i64>),
     /// A flag that the graph holds.
     Flag(bool),
+    /// Flags fed when the graph runs.
+    Flags(Vec<usize>, Vec<u8>),
 }
 
 /// One op with its inputs.
@@ -174,6 +176,12 @@ impl Case {
         let values =
             order.iter().map(|&place| 0.05 * place as f64 - 0.025 * count as f64 + rng.float(0.0, 0.03));
         self.feed(Feed::Float(shape.to_vec(), values.collect()))
+    }
+
+    /// An input of flags, at random.
+    pub(crate) fn flags(self, rng: &mut Rng, shape: &[usize]) -> Self {
+        let values = (0..shape.iter().product()).map(|_| u8::from(rng.flag())).collect();
+        self.feed(Feed::Flags(shape.to_vec(), values))
     }
 
     pub(crate) fn held(self, values: &[i64]) -> Self {
@@ -311,6 +319,7 @@ impl Case {
                     graph.input.push(typed(&name, dtype, shape, shapes));
                 }
                 Feed::Labels(shape, _) => graph.input.push(typed(&name, DataType::I64, shape, shapes)),
+                Feed::Flags(shape, _) => graph.input.push(typed(&name, DataType::Bool, shape, shapes)),
                 Feed::Held(values) => graph.initializer.push(named(i64_tensor(values), &name)),
                 Feed::Flag(flag) => {
                     let tensor = TensorProto {
@@ -339,7 +348,12 @@ impl Case {
                 Feed::Labels(shape, values) => {
                     Some(Tensor::from_slice(shape.as_slice(), values).expect("as many as the shape has"))
                 }
-                _ => None,
+                Feed::Flags(shape, values) => {
+                    let bytes = Buffer::copy_of(values).expect("memory");
+                    let flags = Tensor::from_buffer(DataType::Bool, shape.as_slice(), bytes);
+                    Some(flags.expect("as many as the shape has"))
+                }
+                Feed::Absent | Feed::Held(_) | Feed::Flag(_) => None,
             })
             .collect()
     }

@@ -1,11 +1,14 @@
 //! Every rule against central finite differences, and the graphs that are made of them.
 
+mod activation;
 mod elementwise;
 mod errors;
+mod function;
 mod harness;
 mod linear;
 mod loss;
 mod reduce;
+mod select;
 mod shaping;
 mod softmax;
 mod structure;

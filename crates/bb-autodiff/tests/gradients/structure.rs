@@ -50,7 +50,7 @@ fn a_training_step_of_an_mlp_is_as_short_as_by_hand() {
             "OneHot",
             "Sub",
             "Mul",       // the scores' gradient
-            "Gemm",      // to the hidden layer
+            "MatMul",    // to the hidden layer
             "ReduceSum", // second bias
             "Greater",
             "Where",     // Relu

@@ -1,0 +1,40 @@
+//! Ops that let one of several values through.
+
+use super::harness::{Case, Rng};
+
+fn extreme(op: &'static str, seed: u64) {
+    let mut rng = Rng::new(seed);
+    for round in 0..20 {
+        let wide = rng.shape(2);
+        let mut case = Case::new(op).opset([22, 12, 9][round % 3]);
+        for _ in 0..rng.below(1, 4) {
+            let narrow = rng.narrowed(&wide);
+            case = case.float(&mut rng, &narrow, -1.0, 1.0);
+        }
+        case.check();
+    }
+}
+
+#[test]
+fn max_matches_differences_off_ties() {
+    extreme("Max", 180);
+}
+
+#[test]
+fn min_matches_differences_off_ties() {
+    extreme("Min", 181);
+}
+
+#[test]
+fn where_matches_differences() {
+    let mut rng = Rng::new(182);
+    for _ in 0..20 {
+        let wide = rng.shape(3);
+        let (condition, a, b) = (rng.narrowed(&wide), rng.narrowed(&wide), rng.narrowed(&wide));
+        Case::new("Where")
+            .flags(&mut rng, &condition)
+            .float(&mut rng, &a, -1.0, 1.0)
+            .float(&mut rng, &b, -1.0, 1.0)
+            .check();
+    }
+}
