@@ -11,6 +11,7 @@
 pub mod aggregators;
 pub mod data;
 pub mod models;
+pub mod onnx_model;
 pub mod programs;
 mod random;
 pub mod selectors;

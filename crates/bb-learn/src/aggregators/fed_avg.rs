@@ -2,10 +2,10 @@
 
 use bb_runtime::{
     Aggregator, Answer, Component, ComponentError, DataType, Meta, OpContext, PeerId, StateReader,
-    StateWriter, Tensor, TensorMap, Value,
+    StateWriter, TensorMap, Value,
 };
 
-use super::layout::{UpdateError, check_form, check_numbers};
+use super::layout::{Float, UpdateError, WrongNumber, check_form, check_numbers};
 
 /// The mean of the updates of a round, weighted by the rows that each was trained on.
 ///
@@ -115,18 +115,17 @@ impl Aggregator for FedAvg {
             return Err(UpdateError::Weight { weight: meta.weight }.into());
         }
         check_form(&update, self.round.as_ref().map(|round| &round.mean))?;
-        check_numbers(&update)?;
         match &mut self.round {
-            // Nothing that counts yet: the update is the mean.
-            None => self.round = Some(Round { mean: update, weight: sum }),
-            Some(round) if round.weight == 0.0 => *round = Round { mean: update, weight: sum },
-            Some(round) if meta.weight > 0.0 => {
-                for ((_, mean), (_, update)) in round.mean.iter_mut().zip(update.iter()) {
-                    fold(mean, update, meta.weight / sum)?;
-                }
+            Some(round) if round.weight > 0.0 && meta.weight > 0.0 => {
+                fold(&mut round.mean, update, meta.weight / sum)?;
                 round.weight = sum;
             }
-            Some(_) => {}
+            Some(round) if round.weight > 0.0 => check_numbers(&update)?,
+            // Nothing that counts yet: the update is the mean.
+            _ => {
+                check_numbers(&update)?;
+                self.round = Some(Round { mean: update, weight: sum });
+            }
         }
         Ok(Answer::now(()))
     }
@@ -142,20 +141,49 @@ impl Aggregator for FedAvg {
     }
 }
 
-/// Moves `mean` towards `update`, which has its form, by this share of the way.
-fn fold(mean: &mut Tensor, update: &Tensor, share: f64) -> Result<(), ComponentError> {
-    match mean.dtype() {
-        DataType::F64 => {
-            for (mean, &update) in mean.make_mut::<f64>()?.iter_mut().zip(update.as_slice::<f64>()?) {
-                *mean += share * (update - *mean);
-            }
+/// Moves `mean` towards `update`, which has its form, by this share of the way; on an error `mean` is unchanged.
+///
+/// An update that nobody else holds, as one that a peer sent, becomes the new mean in one pass that checks its numbers
+/// too; the old mean is given up when all of them were good. One that is shared is checked first and left alone.
+fn fold(mean: &mut TensorMap, mut update: TensorMap, share: f64) -> Result<(), ComponentError> {
+    if update.iter_mut().all(|(_, tensor)| tensor.buffer_mut().unique_mut().is_some()) {
+        for ((_, mean), (name, update)) in mean.iter().zip(update.iter_mut()) {
+            let done = match mean.dtype() {
+                DataType::F64 => fold_over(mean.as_slice::<f64>()?, update.make_mut::<f64>()?, share),
+                _ => fold_over(mean.as_slice::<f32>()?, update.make_mut::<f32>()?, share as f32),
+            };
+            done.map_err(|wrong| wrong.in_tensor(name))?;
         }
-        _ => {
-            let share = share as f32;
-            for (mean, &update) in mean.make_mut::<f32>()?.iter_mut().zip(update.as_slice::<f32>()?) {
-                *mean += share * (update - *mean);
-            }
+        *mean = update;
+        return Ok(());
+    }
+    check_numbers(&update)?;
+    for ((_, mean), (_, update)) in mean.iter_mut().zip(update.iter()) {
+        match mean.dtype() {
+            DataType::F64 => fold_into(mean.make_mut::<f64>()?, update.as_slice::<f64>()?, share),
+            _ => fold_into(mean.make_mut::<f32>()?, update.as_slice::<f32>()?, share as f32),
         }
     }
     Ok(())
 }
+
+/// Writes the new mean over `update`, block by block, each checked while it is in the cache.
+fn fold_over<F: Float>(mean: &[F], update: &mut [F], share: F) -> Result<(), WrongNumber> {
+    for (block, (mean, update)) in mean.chunks(BLOCK).zip(update.chunks_mut(BLOCK)).enumerate() {
+        F::check(update).map_err(|wrong| wrong.after(block * BLOCK))?;
+        for (&mean, update) in mean.iter().zip(update) {
+            *update = mean + share * (*update - mean);
+        }
+    }
+    Ok(())
+}
+
+/// Writes the new mean over the old one.
+fn fold_into<F: Float>(mean: &mut [F], update: &[F], share: F) {
+    for (mean, &update) in mean.iter_mut().zip(update) {
+        *mean = *mean + share * (update - *mean);
+    }
+}
+
+/// Numbers that are checked and then folded: they stay in the first cache between.
+const BLOCK: usize = 2_048;

@@ -1,6 +1,8 @@
 //! Whether an update fits the round: names, types, shapes, and that its numbers are finite.
 
-use bb_runtime::{ComponentError, DataType, Shape, Tensor, TensorMap};
+use std::ops::{Add, Mul, Sub};
+
+use bb_runtime::{ComponentError, DataType, Shape, TensorMap};
 use thiserror::Error;
 
 /// Why an update is refused; the peer that sent it is at fault.
@@ -78,7 +80,7 @@ impl From<UpdateError> for ComponentError {
 const FLOATS: [DataType; 2] = [DataType::F32, DataType::F64];
 
 /// Numbers at and above 2^127 are refused: the difference of two smaller ones is finite, in f32 too.
-pub(super) const LIMIT: f64 = 1.701_411_834_604_692_3e38;
+const LIMIT: f64 = 1.701_411_834_604_692_3e38;
 
 /// Checks that `update` is one of floats, and of the form of `round` if there is one.
 pub(super) fn check_form(update: &TensorMap, round: Option<&TensorMap>) -> Result<(), UpdateError> {
@@ -115,36 +117,65 @@ pub(super) fn check_form(update: &TensorMap, round: Option<&TensorMap>) -> Resul
 /// Checks that every number of `update` is finite and below [`LIMIT`] in magnitude.
 pub(super) fn check_numbers(update: &TensorMap) -> Result<(), UpdateError> {
     for (name, tensor) in update.iter() {
-        if let Some((index, got)) = first_wrong(tensor) {
-            return Err(UpdateError::Magnitude { got, index, limit: LIMIT, tensor: name.to_string() });
-        }
+        let checked = match tensor.as_slice::<f32>() {
+            Ok(numbers) => f32::check(numbers),
+            Err(_) => tensor.as_slice::<f64>().map_or(Ok(()), f64::check),
+        };
+        checked.map_err(|wrong| wrong.in_tensor(name))?;
     }
     Ok(())
 }
 
-/// The first number that is not finite or too large, if any.
-fn first_wrong(tensor: &Tensor) -> Option<(usize, f64)> {
-    if let Ok(numbers) = tensor.as_slice::<f32>() {
-        // Two steps: a branch-free pass that vector units take at memory speed, and the search only if it found some.
-        if all_below_limit(numbers) {
-            return None;
-        }
-        let index = numbers.iter().position(|&number| wrong(f64::from(number)))?;
-        return Some((index, f64::from(numbers[index])));
+/// A number that is not finite or too large, and where it stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WrongNumber {
+    index: usize,
+    got: f64,
+}
+
+impl WrongNumber {
+    /// The same number, that many numbers later.
+    pub(super) fn after(self, numbers: usize) -> Self {
+        Self { index: self.index + numbers, ..self }
     }
-    let numbers = tensor.as_slice::<f64>().ok()?;
-    let index = numbers.iter().position(|&number| wrong(number))?;
-    Some((index, numbers[index]))
+
+    pub(super) fn in_tensor(self, tensor: &str) -> UpdateError {
+        UpdateError::Magnitude { got: self.got, index: self.index, limit: LIMIT, tensor: tensor.to_owned() }
+    }
 }
 
-fn wrong(number: f64) -> bool {
-    !number.is_finite() || number.abs() >= LIMIT
+/// A type that has a mean.
+pub(super) trait Float:
+    Copy + Into<f64> + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self>
+{
+    /// Whether all are surely below [`LIMIT`]; without a branch a number, so that vector units take it at memory speed.
+    fn all_good(numbers: &[Self]) -> bool;
+
+    /// Checks that all are finite and below [`LIMIT`].
+    fn check(numbers: &[Self]) -> Result<(), WrongNumber> {
+        if Self::all_good(numbers) {
+            return Ok(());
+        }
+        let wrong = |number: f64| !number.is_finite() || number.abs() >= LIMIT;
+        match numbers.iter().position(|&number| wrong(number.into())) {
+            Some(index) => Err(WrongNumber { index, got: numbers[index].into() }),
+            None => Ok(()),
+        }
+    }
 }
 
-/// Whether all exponents are below that of 2^127: adding two to a larger one carries into the sign bit.
-fn all_below_limit(numbers: &[f32]) -> bool {
-    const EXPONENT: u32 = 0x7F80_0000;
-    const TWO: u32 = 0x0100_0000;
-    let carries = numbers.iter().fold(0, |seen, number| seen | ((number.to_bits() & EXPONENT) + TWO));
-    carries >> 31 == 0
+impl Float for f32 {
+    /// Of a magnitude of 2^127 or more the exponent is so large that adding two to it carries into the sign bit.
+    fn all_good(numbers: &[Self]) -> bool {
+        const EXPONENT: u32 = 0x7F80_0000;
+        const TWO: u32 = 0x0100_0000;
+        let carries = numbers.iter().fold(0, |seen, number| seen | ((number.to_bits() & EXPONENT) + TWO));
+        carries >> 31 == 0
+    }
+}
+
+impl Float for f64 {
+    fn all_good(numbers: &[Self]) -> bool {
+        numbers.iter().fold(true, |good, number| good & (number.abs() < LIMIT))
+    }
 }

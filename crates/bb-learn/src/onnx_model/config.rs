@@ -1,0 +1,168 @@
+//! What an `OnnxModel` is made from: the model, its training plan, and the graphs that all its components share.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use bb_autodiff::{Loss, Trainable, TrainingOptions, TrainingPlan};
+use bb_runtime::onnx::ModelProto;
+use bb_runtime::onnx::type_proto::Value as TypeValue;
+use bb_runtime::{DataType, Tensor, TensorMap};
+use prost::Message;
+
+use super::OnnxModelError;
+use super::graphs::Graphs;
+
+/// How a model is trained.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OnnxModelOptions {
+    /// The step size of stochastic gradient descent.
+    pub learning_rate: f64,
+    /// What is minimised.
+    pub loss: Loss,
+    /// Which initializers are trained.
+    pub trainable: Trainable,
+    /// The name of the labels in a batch.
+    pub label: String,
+    /// The names in a batch of the model's inputs; an input that is not here goes by its own name, and the first
+    /// one by `features` too.
+    pub inputs: BTreeMap<String, String>,
+}
+
+impl Default for OnnxModelOptions {
+    /// The softmax cross-entropy of the first output with `label`, at learning rate 0.1.
+    fn default() -> Self {
+        Self {
+            learning_rate: 0.1,
+            loss: Loss::default(),
+            trainable: Trainable::default(),
+            label: "label".to_owned(),
+            inputs: BTreeMap::new(),
+        }
+    }
+}
+
+/// An ONNX model and how it is trained; cheap to clone, all clones share one plan and its graphs.
+///
+/// ```
+/// use bb_learn::models::reference_mlp;
+/// use bb_learn::onnx_model::{OnnxModelConfig, OnnxModelOptions};
+///
+/// let options = OnnxModelOptions { learning_rate: 0.05, ..OnnxModelOptions::default() };
+/// let config = OnnxModelConfig::new(reference_mlp()?, options)?;
+/// let names: Vec<&str> = config.parameters().iter().map(|(name, _)| &**name).collect();
+/// assert_eq!(names, ["w1", "b1", "w2", "b2"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct OnnxModelConfig(pub(super) Arc<Source>);
+
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) model: ModelProto,
+    pub(super) options: OnnxModelOptions,
+    pub(super) parameters: TensorMap,
+    /// The learning rate, of the loss's type and without axes.
+    pub(super) rate: Tensor,
+    pub(super) graphs: Graphs,
+}
+
+impl OnnxModelConfig {
+    /// Plans the training of `model`.
+    ///
+    /// # Errors
+    /// A model without graph, output or float initializer; a gradient that cannot be made; a learning rate that is
+    /// no positive number. (An op that a backend does not run is found when it is first prepared.)
+    pub fn new(model: ModelProto, options: OnnxModelOptions) -> Result<Self, OnnxModelError> {
+        let learning_rate = options.learning_rate;
+        if !(learning_rate.is_finite() && learning_rate > 0.0) {
+            return Err(OnnxModelError::LearningRate { learning_rate });
+        }
+        let graph = model.graph.as_ref().ok_or(OnnxModelError::NoGraph)?;
+        if graph.output.is_empty() {
+            return Err(OnnxModelError::NoOutput);
+        }
+        let types = || graph.initializer.iter().filter_map(|tensor| DataType::from_onnx(tensor.data_type?));
+        if !types()
+            .any(|dtype| matches!(dtype, DataType::F16 | DataType::Bf16 | DataType::F32 | DataType::F64))
+        {
+            return Err(OnnxModelError::NoFloatInitializer);
+        }
+        let training = TrainingOptions { loss: options.loss.clone(), trainable: options.trainable.clone() };
+        let plan = TrainingPlan::of_model(&model, &training)?;
+        let mut parameters = TensorMap::new();
+        for parameter in plan.parameters() {
+            if !matches!(parameter.dtype, DataType::F32 | DataType::F64) {
+                return Err(OnnxModelError::Unsupported {
+                    got: parameter.dtype,
+                    value: parameter.name.clone(),
+                });
+            }
+            let held = graph.initializer.iter().find(|tensor| tensor.name.as_ref() == Some(&parameter.name));
+            if let Some(held) = held {
+                parameters.insert(parameter.name.as_str(), Tensor::from_onnx(held)?);
+            }
+        }
+        let rate = rate_tensor(learning_rate, loss_type(&plan)?)?;
+        Ok(Self(Arc::new(Source { options, parameters, rate, graphs: Graphs::new(plan), model })))
+    }
+
+    /// Plans the training of the model that these bytes are.
+    ///
+    /// # Errors
+    /// Bytes that are no ONNX model, and those of [`OnnxModelConfig::new`].
+    pub fn from_bytes(bytes: &[u8], options: OnnxModelOptions) -> Result<Self, OnnxModelError> {
+        Self::new(ModelProto::decode(bytes)?, options)
+    }
+
+    /// Plans the training of the model in a file.
+    ///
+    /// # Errors
+    /// A file that cannot be read, and those of [`OnnxModelConfig::from_bytes`].
+    pub fn from_file(path: impl AsRef<Path>, options: OnnxModelOptions) -> Result<Self, OnnxModelError> {
+        let path = path.as_ref();
+        let bytes =
+            std::fs::read(path).map_err(|source| OnnxModelError::Read { path: path.to_owned(), source })?;
+        Self::from_bytes(&bytes, options)
+    }
+
+    /// The parameters as the model has them.
+    pub fn parameters(&self) -> &TensorMap {
+        &self.0.parameters
+    }
+
+    /// How it is trained.
+    pub fn options(&self) -> &OnnxModelOptions {
+        &self.0.options
+    }
+
+    /// The model as it was given.
+    pub fn model(&self) -> &ModelProto {
+        &self.0.model
+    }
+
+    /// Numbers in all parameters together.
+    pub fn parameter_count(&self) -> usize {
+        self.0.parameters.iter().map(|(_, tensor)| tensor.element_count()).sum()
+    }
+}
+
+/// The type of the loss: that of the evaluation graph's first output.
+fn loss_type(plan: &TrainingPlan) -> Result<DataType, OnnxModelError> {
+    let graph = plan.evaluation(None)?.graph;
+    let loss = graph.output.first().and_then(|output| output.r#type.as_ref()?.value.as_ref());
+    let code = match loss {
+        Some(TypeValue::TensorType(tensor)) => tensor.elem_type,
+        _ => None,
+    };
+    Ok(code.and_then(DataType::from_onnx).unwrap_or(DataType::F32))
+}
+
+/// The number `rate` as a tensor without axes.
+fn rate_tensor(rate: f64, dtype: DataType) -> Result<Tensor, OnnxModelError> {
+    match dtype {
+        DataType::F32 => Ok(Tensor::scalar(rate as f32)),
+        DataType::F64 => Ok(Tensor::scalar(rate)),
+        got => Err(OnnxModelError::Unsupported { got, value: "the loss".to_owned() }),
+    }
+}

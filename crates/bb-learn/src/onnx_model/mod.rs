@@ -1,0 +1,19 @@
+//! Any ONNX model as a trainable one.
+//!
+//! [`OnnxModelConfig`] reads a model and plans its training; [`OnnxModel`] is the component. The graphs that train
+//! it are made once a configuration, however many components a process makes from it, and prepared on the
+//! bound backend by each.
+
+mod config;
+mod error;
+mod export;
+mod feed;
+mod graphs;
+mod model;
+mod parameters;
+mod prepared;
+
+pub use bb_autodiff::{AutodiffError, Loss, Trainable};
+pub use config::{OnnxModelConfig, OnnxModelOptions};
+pub use error::OnnxModelError;
+pub use model::OnnxModel;

@@ -1,0 +1,272 @@
+//! The component.
+
+use std::sync::Arc;
+
+use bb_runtime::onnx::ModelProto;
+use bb_runtime::{
+    Answer, Batch, Component, ComponentError, DataSource, Dependency, Evaluation, Fit, FitReport, Model,
+    OpContext, Outputs, Role, StateReader, StateWriter, Tensor, TensorMap,
+};
+
+use super::feed::Feed;
+use super::graphs::Purpose;
+use super::parameters::{add_scaled, check, number};
+use super::prepared::Prepared;
+use super::{OnnxModelConfig, OnnxModelError};
+
+/// The dependency that runs the graphs.
+pub(super) const COMPUTE: &str = "compute";
+
+/// The most rows that are evaluated at once.
+const EVALUATION_ROWS: usize = 1_024;
+
+/// Any ONNX model, trained by stochastic gradient descent on the backend bound as `compute`.
+///
+/// Its parameters are initializers that the loss depends on. A training step — forward, loss, gradients, update —
+/// is one graph, prepared for each number of rows that a batch has; steps with a number of rows seen before allocate nothing.
+///
+/// ```
+/// use bb_cpu::{CpuBackend, CpuConfig};
+/// use bb_learn::data::{InMemoryConfig, InMemoryData, digits};
+/// use bb_learn::models::reference_mlp;
+/// use bb_learn::onnx_model::{OnnxModel, OnnxModelConfig, OnnxModelOptions};
+/// use bb_runtime::contracts::Detached;
+/// use bb_runtime::{Component, Fit, Model};
+///
+/// let config = OnnxModelConfig::new(reference_mlp()?, OnnxModelOptions::default())?;
+/// let mut model = OnnxModel::new(&config)?;
+/// let mut data = InMemoryData::new(&InMemoryConfig::new(digits::load()?.train))?;
+/// let mut node = Detached::new(0).with("compute", CpuBackend::new(&CpuConfig::default())?);
+///
+/// let fit = Fit { epochs: 20, batch: 32 };
+/// let report = model.fit(&mut node.context(), &mut data, fit)?.into_now().ok_or("later")?;
+/// assert_eq!(report.rows, 1437);
+/// let evaluation = model.evaluate(&mut node.context(), &mut data)?.into_now().ok_or("later")?;
+/// assert!(evaluation.accuracy > 0.95, "{evaluation:?}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct OnnxModel {
+    config: OnnxModelConfig,
+    /// Holds the parameters.
+    feed: Feed,
+    /// Loss and parameters, as the next step writes them.
+    next: Outputs,
+    prepared: Prepared,
+}
+
+bb_runtime::component!(OnnxModel: Model);
+
+impl OnnxModel {
+    /// The model with these parameters: see [`OnnxModelConfig::export`].
+    ///
+    /// # Errors
+    /// Names, types or shapes that are not the parameters'.
+    pub fn export(&self, parameters: &TensorMap) -> Result<ModelProto, OnnxModelError> {
+        self.config.export(parameters)
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &OnnxModelConfig {
+        &self.config
+    }
+
+    /// One step on a batch; its loss before the step.
+    fn step(&mut self, cx: &mut OpContext<'_>, batch: &Batch) -> Result<f64, ComponentError> {
+        let run = self.prepared.find(cx, &self.config.0.graphs, (Purpose::Step, Some(batch.rows)))?;
+        self.feed.set_batch(batch)?;
+        let done = run.run_into(self.feed.for_step(), &mut self.next);
+        self.feed.release();
+        done?;
+        let loss = number(&self.next[0]);
+        if !loss.is_finite() {
+            let learning_rate = self.config.options().learning_rate;
+            return Err(OnnxModelError::Diverged { learning_rate, loss }.into());
+        }
+        for (held, next) in self.feed.parameters_mut().iter_mut().zip(&mut self.next[1..]) {
+            std::mem::swap(held, next);
+        }
+        Ok(loss)
+    }
+
+    /// The mean loss over a batch and the labels hit.
+    fn score(&mut self, cx: &mut OpContext<'_>, batch: &Batch) -> Result<Score, ComponentError> {
+        let graphs = &self.config.0.graphs;
+        let run = self.prepared.find(cx, graphs, (Purpose::Evaluate, Some(batch.rows)))?;
+        self.feed.set_batch(batch)?;
+        let labels = self.feed.label_count();
+        let done = run.run(self.feed.for_loss());
+        self.feed.release();
+        let outputs = done?;
+        let counts_hits = outputs.len() > 1 + graphs.plan().outputs().len();
+        let hits = if counts_hits { number(&outputs[1]) } else { 0.0 };
+        Ok(Score { loss: number(&outputs[0]), hits, labels: if counts_hits { labels } else { 0 } })
+    }
+
+    fn take_up(&mut self, parameters: &TensorMap) -> Result<(), OnnxModelError> {
+        check(self.config.parameters(), parameters)?;
+        for (index, (held, (_, given))) in
+            self.feed.parameters_mut().iter_mut().zip(parameters.iter()).enumerate()
+        {
+            let before = std::mem::replace(held, given.clone());
+            // The memory of the parameters before is where the next step may write.
+            if let Some(next) = self.next.get_mut(index + 1) {
+                *next = before;
+            }
+        }
+        Ok(())
+    }
+
+    fn named(&self, tensors: impl IntoIterator<Item = Tensor>) -> TensorMap {
+        self.config.parameters().iter().map(|(name, _)| Arc::clone(name)).zip(tensors).collect()
+    }
+}
+
+struct Score {
+    loss: f64,
+    hits: f64,
+    labels: usize,
+}
+
+impl Component for OnnxModel {
+    const TYPE_NAME: &'static str = "bb_learn::OnnxModel";
+    const DEPENDENCIES: &'static [Dependency] = &[Dependency { name: COMPUTE, role: Role::Backend }];
+    type Config = OnnxModelConfig;
+
+    fn new(config: &OnnxModelConfig) -> Result<Self, ComponentError> {
+        let source = &config.0;
+        let feed = Feed::new(source.graphs.plan(), &source.options, &source.parameters, source.rate.clone());
+        Ok(Self { config: config.clone(), feed, next: Outputs::new(), prepared: Prepared::default() })
+    }
+
+    /// Writes the parameters.
+    fn save(&self, out: &mut StateWriter) -> Result<(), ComponentError> {
+        out.tensors(&self.named(self.feed.parameters().iter().cloned()));
+        Ok(())
+    }
+
+    fn load(&mut self, state: &mut StateReader<'_>) -> Result<(), ComponentError> {
+        Ok(self.take_up(&state.tensors()?)?)
+    }
+}
+
+impl Model for OnnxModel {
+    fn forward(
+        &mut self,
+        cx: &mut OpContext<'_>,
+        inputs: &TensorMap,
+    ) -> Result<Answer<TensorMap>, ComponentError> {
+        let graphs = &self.config.0.graphs;
+        let run = self.prepared.find(cx, graphs, (Purpose::Forward, None))?;
+        self.feed.set_inputs(inputs)?;
+        let done = run.run(self.feed.for_forward()).map(drop);
+        self.feed.release();
+        done?;
+        let names = graphs.plan().outputs().iter().map(String::as_str);
+        Ok(Answer::now(names.zip(run.take_outputs()).collect()))
+    }
+
+    fn loss(&mut self, cx: &mut OpContext<'_>, batch: &Batch) -> Result<Answer<f64>, ComponentError> {
+        Ok(Answer::now(self.score(cx, batch)?.loss))
+    }
+
+    fn backward(
+        &mut self,
+        cx: &mut OpContext<'_>,
+        batch: &Batch,
+    ) -> Result<Answer<TensorMap>, ComponentError> {
+        let run = self.prepared.find(cx, &self.config.0.graphs, (Purpose::Gradients, Some(batch.rows)))?;
+        self.feed.set_batch(batch)?;
+        let done = run.run(self.feed.for_loss()).map(drop);
+        self.feed.release();
+        done?;
+        let gradients = run.take_outputs().into_iter().skip(1);
+        Ok(Answer::now(self.named(gradients)))
+    }
+
+    fn apply_delta(
+        &mut self,
+        _: &mut OpContext<'_>,
+        delta: &TensorMap,
+        scale: f64,
+    ) -> Result<Answer<()>, ComponentError> {
+        check(self.config.parameters(), delta)?;
+        for (parameter, (_, delta)) in self.feed.parameters_mut().iter_mut().zip(delta.iter()) {
+            add_scaled(parameter, delta, scale)?;
+        }
+        Ok(Answer::now(()))
+    }
+
+    fn train_step(&mut self, cx: &mut OpContext<'_>, batch: &Batch) -> Result<Answer<f64>, ComponentError> {
+        Ok(Answer::now(self.step(cx, batch)?))
+    }
+
+    fn fit(
+        &mut self,
+        cx: &mut OpContext<'_>,
+        data: &mut dyn DataSource,
+        fit: Fit,
+    ) -> Result<Answer<FitReport>, ComponentError> {
+        for (argument, number) in [("epochs", fit.epochs), ("batch", fit.batch)] {
+            if number == 0 {
+                return Err(OnnxModelError::Empty { argument }.into());
+            }
+        }
+        let mut seen = 0;
+        let mut loss = 0.0;
+        for _ in 0..fit.epochs {
+            begin(cx, data)?;
+            while let Some(batch) = next(cx, data, fit.batch as usize)? {
+                loss += self.step(cx, &batch)? * batch.rows as f64;
+                seen += batch.rows as u64;
+            }
+        }
+        let loss = if seen == 0 { 0.0 } else { loss / seen as f64 };
+        Ok(Answer::now(FitReport { rows: seen / u64::from(fit.epochs), loss }))
+    }
+
+    /// Mean loss and accuracy; the accuracy is 0 where the loss does not compare with class labels.
+    fn evaluate(
+        &mut self,
+        cx: &mut OpContext<'_>,
+        data: &mut dyn DataSource,
+    ) -> Result<Answer<Evaluation>, ComponentError> {
+        begin(cx, data)?;
+        let (mut rows, mut labels) = (0, 0);
+        let mut sum = Evaluation::default();
+        while let Some(batch) = next(cx, data, EVALUATION_ROWS)? {
+            let score = self.score(cx, &batch)?;
+            sum.loss += score.loss * batch.rows as f64;
+            sum.accuracy += score.hits;
+            rows += batch.rows;
+            labels += score.labels;
+        }
+        let mean = |sum: f64, count: usize| if count == 0 { 0.0 } else { sum / count as f64 };
+        Ok(Answer::now(Evaluation { loss: mean(sum.loss, rows), accuracy: mean(sum.accuracy, labels) }))
+    }
+
+    fn parameters(&mut self, _: &mut OpContext<'_>) -> Result<Answer<TensorMap>, ComponentError> {
+        Ok(Answer::now(self.named(self.feed.parameters().iter().cloned())))
+    }
+
+    fn load_parameters(
+        &mut self,
+        _: &mut OpContext<'_>,
+        parameters: &TensorMap,
+    ) -> Result<Answer<()>, ComponentError> {
+        self.take_up(parameters)?;
+        Ok(Answer::now(()))
+    }
+}
+
+fn begin(cx: &mut OpContext<'_>, data: &mut dyn DataSource) -> Result<(), ComponentError> {
+    data.reset(cx)?.into_now().ok_or_else(|| OnnxModelError::DataLater.into())
+}
+
+fn next(
+    cx: &mut OpContext<'_>,
+    data: &mut dyn DataSource,
+    rows: usize,
+) -> Result<Option<Batch>, ComponentError> {
+    data.next_batch(cx, rows)?.into_now().ok_or_else(|| OnnxModelError::DataLater.into())
+}
