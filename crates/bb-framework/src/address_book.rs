@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::mem::size_of;
 
 use bb_ir::{Address, PeerId};
 use thiserror::Error;
@@ -184,7 +183,7 @@ impl AddressBook {
     /// The most bytes that a book holds: trees whose nodes are at least 5/11 full, a list a peer grown to a power
     /// of two, and the addresses with an allocation of 64 bytes' overhead each.
     pub const fn worst_case_bytes(config: Config) -> usize {
-        let list = config.addresses_per_peer.next_power_of_two() * size_of::<(Tier, Address)>();
+        let list = crate::ring_bytes(config.addresses_per_peer, size_of::<(Tier, Address)>());
         let addresses = config.addresses_per_peer * (config.address_bytes + 64);
         crate::tree_bytes(config.peers, size_of::<PeerId>() + size_of::<Box<Entry>>())
             + config.peers * (size_of::<Entry>() + list + addresses)
@@ -202,8 +201,12 @@ impl AddressBook {
         peer: PeerId,
         addresses: impl IntoIterator<Item = Address>,
     ) -> Result<bool, AddressBookError> {
+        let cap = self.config.addresses_per_peer;
         let checked = self.check_all(peer, addresses);
-        let added = checked.and_then(|addresses| self.add_operator(peer, addresses, true));
+        let added = checked.and_then(|(addresses, left_out)| match left_out {
+            0 => self.add_operator(peer, addresses, true),
+            _ => Err(AddressBookError::AddressesFull { cap, peer }),
+        });
         self.counted(added)
     }
 
@@ -217,7 +220,7 @@ impl AddressBook {
         address: Address,
         tier: Tier,
     ) -> Result<bool, AddressBookError> {
-        let registered = self.check_all(peer, [address]).and_then(|addresses| match tier {
+        let registered = self.check_all(peer, [address]).and_then(|(addresses, _)| match tier {
             Tier::Operator => self.add_operator(peer, addresses, false),
             Tier::Signed | Tier::Hint => self.add_said(peer, addresses, tier),
         });
@@ -236,7 +239,7 @@ impl AddressBook {
         addresses: impl IntoIterator<Item = Address>,
     ) -> Result<bool, AddressBookError> {
         let checked = self.check_all(peer, addresses);
-        let registered = checked.and_then(|addresses| self.replace_signed(peer, record, addresses));
+        let registered = checked.and_then(|(addresses, _)| self.replace_signed(peer, record, addresses));
         self.counted(registered)
     }
 
@@ -359,23 +362,27 @@ impl AddressBook {
         result
     }
 
-    /// The addresses that are some, each once.
+    /// The addresses that are some, each once, as many as a peer may have; and how many more there were.
     fn check_all(
         &self,
         peer: PeerId,
         addresses: impl IntoIterator<Item = Address>,
-    ) -> Result<Vec<Address>, AddressBookError> {
+    ) -> Result<(Vec<Address>, usize), AddressBookError> {
         if peer == self.own {
             return Err(AddressBookError::OwnPeer);
         }
-        let mut checked = Vec::new();
+        let (mut checked, mut left_out) = (Vec::new(), 0);
         for address in addresses {
             self.check_address(peer, &address)?;
-            if !address.is_empty() && !checked.contains(&address) {
-                checked.push(address);
+            if address.is_empty() || checked.contains(&address) {
+                continue;
+            }
+            match checked.len() < self.config.addresses_per_peer {
+                true => checked.push(address),
+                false => left_out += 1,
             }
         }
-        Ok(checked)
+        Ok((checked, left_out))
     }
 
     fn check_address(&self, peer: PeerId, address: &Address) -> Result<(), AddressBookError> {
@@ -413,9 +420,8 @@ impl AddressBook {
                 entry.references = entry.references.saturating_add(1);
             }
             for address in addresses {
-                is_new |= entry.insert(address, Tier::Operator);
+                is_new |= entry.insert(address, Tier::Operator, cap, &mut evicted);
             }
-            evicted = entry.evict(cap);
         });
         self.counters.addresses_evicted += evicted;
         Ok(is_new)
@@ -444,9 +450,8 @@ impl AddressBook {
         let (mut is_new, mut evicted) = (false, 0);
         self.refile(peer, |entry| {
             for address in addresses {
-                is_new |= entry.insert(address, tier);
+                is_new |= entry.insert(address, tier, cap, &mut evicted);
             }
-            evicted = entry.evict(cap);
         });
         self.counters.addresses_evicted += evicted;
         Ok(is_new)
@@ -474,9 +479,8 @@ impl AddressBook {
             entry.record = Some(record);
             entry.addresses.retain(|(tier, _)| *tier != Tier::Signed);
             for address in addresses {
-                entry.insert(address, Tier::Signed);
+                entry.insert(address, Tier::Signed, cap, &mut evicted);
             }
-            evicted = entry.evict(cap);
         });
         self.counters.addresses_evicted += evicted;
         Ok(true)
@@ -553,30 +557,27 @@ impl Entry {
         self.addresses.first().map(|(tier, _)| *tier)
     }
 
-    /// Takes an address at the end of its tier, unless it is known there or in one that counts more.
-    fn insert(&mut self, address: Address, tier: Tier) -> bool {
+    /// Takes an address at the end of its tier, unless it is known there or in one that counts more. Of `cap` addresses
+    /// the oldest of the tier that counts least makes room first, so that the list never grows beyond them.
+    fn insert(&mut self, address: Address, tier: Tier, cap: usize, evicted: &mut u64) -> bool {
         if let Some(index) = self.addresses.iter().position(|(_, held)| *held == address) {
             if self.addresses[index].0 <= tier {
                 return false;
             }
             self.addresses.remove(index);
         }
-        let end = self.addresses.partition_point(|(held, _)| *held <= tier);
-        self.addresses.insert(end, (tier, address));
-        true
-    }
-
-    /// Evicts the oldest address of the tier that counts least until `cap` are left; how many.
-    fn evict(&mut self, cap: usize) -> u64 {
-        let mut count = 0;
-        while self.addresses.len() > cap
+        while self.addresses.len() >= cap
             && let Some((last, _)) = self.addresses.last()
         {
             let oldest = self.addresses.partition_point(|(tier, _)| tier < last);
             self.addresses.remove(oldest);
-            count += 1;
+            *evicted += 1;
         }
-        count
+        // An address read from text has room to grow; the copy has none, so that bytes held are bytes allowed.
+        let exact = Address::from_bytes(address.as_bytes()).unwrap_or(address);
+        let end = self.addresses.partition_point(|(held, _)| *held <= tier);
+        self.addresses.insert(end, (tier, exact));
+        true
     }
 }
 

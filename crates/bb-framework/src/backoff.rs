@@ -1,7 +1,6 @@
 //! When to try a peer again: exponential backoff with jitter, and the word of the peer itself.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::mem::size_of;
 use std::time::Duration;
 
 use bb_ir::{PeerId, Time};

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::mem::size_of;
 
 use bb_ir::PeerId;
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -62,12 +61,12 @@ impl DedupWindow {
         }
     }
 
-    /// The most bytes that a window over `capacity` messages holds: a ring and a table of numbers, each
-    /// grown to a power of two, the table at most 7/8 full and with a byte more a place.
+    /// The most bytes that a window over `capacity` messages holds: a ring grown to a power of two, and a table of
+    /// numbers with a byte more a place. The table is at most 7/8 full, and as numbers come and go it doubles once
+    /// more, to be at most 7/16 full.
     pub const fn worst_case_bytes(capacity: usize) -> usize {
-        let ring = capacity.next_power_of_two() * size_of::<(PeerId, MessageId)>();
-        let table = (capacity * 8 / 7 + 1).next_power_of_two() * (size_of::<u64>() + 1) + 64;
-        ring + table
+        let table = 2 * (capacity * 8 / 7 + 1).next_power_of_two() * (size_of::<u64>() + 1) + 64;
+        crate::ring_bytes(capacity, size_of::<(PeerId, MessageId)>()) + table
     }
 
     /// Takes up a message; `false` if it is in the window already.

@@ -1,7 +1,6 @@
 //! Who may talk to the node, and to whom it may talk.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::mem::size_of;
 use std::time::Duration;
 
 use bb_ir::{PeerId, Time};
@@ -190,7 +189,7 @@ impl PeerGovernor {
             + crate::tree_bytes(config.health_entries, size_of::<PeerId>() + size_of::<Failing>())
             + crate::tree_bytes(config.health_entries, size_of::<PeerId>() + size_of::<(bool, u64)>())
             + BackoffTable::worst_case_bytes(config.backoff.entries)
-            + config.events.next_power_of_two() * size_of::<Event>()
+            + crate::ring_bytes(config.events, size_of::<Event>())
     }
 
     /// Whether to take a message from `peer`; a denial is counted and changes nothing else.

@@ -16,7 +16,7 @@
 //! 6. [`rng`]: the node's one source of chance.
 //!
 //! Every container has a cap, an eviction rule and a counter, all stated in its constructor's documentation
-//! together with the most bytes it can come to hold. Nothing is allocated before it is needed: a machine that was
+//! together with the most bytes it can come to hold (half as many again while it grows). Nothing is allocated before it is needed: a machine that was
 //! never used holds no memory besides itself. Containers that are iterated are ordered.
 
 pub mod address_book;
@@ -44,4 +44,11 @@ pub use scheduler::{Scheduler, SchedulerFull};
 const fn tree_bytes(entries: usize, entry_bytes: usize) -> usize {
     const NODE_OVERHEAD: usize = 16 + 12 * size_of::<usize>();
     (entries / 5 + 1) * (11 * entry_bytes + NODE_OVERHEAD)
+}
+
+/// The most bytes that a list or ring takes that grew one by one to `entries` entries of `entry_bytes` bytes: it
+/// doubles, and begins with four.
+const fn ring_bytes(entries: usize, entry_bytes: usize) -> usize {
+    let places = entries.next_power_of_two();
+    (if places < 4 { 4 } else { places }) * entry_bytes
 }

@@ -1,7 +1,6 @@
 //! What waits to be sent: first in, first out, capped by count and by bytes.
 
 use std::collections::VecDeque;
-use std::mem::size_of;
 
 /// Messages that the host has not taken yet.
 ///
@@ -78,7 +77,7 @@ impl<T> OutboundQueue<T> {
 
     /// The most bytes that a queue holds: those of its messages, and a ring grown to a power of two.
     pub const fn worst_case_bytes(config: Config) -> usize {
-        config.bytes + config.messages.next_power_of_two() * size_of::<(T, usize)>()
+        config.bytes + crate::ring_bytes(config.messages, size_of::<(T, usize)>())
     }
 
     /// Takes up a message of `byte_count` bytes behind all others.
@@ -89,7 +88,7 @@ impl<T> OutboundQueue<T> {
         let total = self.byte_count.saturating_add(byte_count);
         if self.messages.len() >= self.config.messages || total > self.config.bytes {
             self.dropped.count += 1;
-            self.dropped.bytes += byte_count as u64;
+            self.dropped.bytes = self.dropped.bytes.saturating_add(byte_count as u64);
             return Err(message);
         }
         self.byte_count = total;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::mem::size_of;
 
 use bb_ir::{PeerId, Time};
 use thiserror::Error;

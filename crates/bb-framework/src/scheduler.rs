@@ -1,7 +1,6 @@
 //! What is due when: keyed timers, in the order of their time.
 
 use std::collections::BTreeMap;
-use std::mem::size_of;
 
 use bb_ir::Time;
 use thiserror::Error;

@@ -230,11 +230,6 @@ impl Ingress {
         self.0.close_inputs()
     }
 
-    /// Whether inputs are refused.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.0.inputs.is_closed()
-    }
-
     /// Inputs that wait, and how many may.
     pub(crate) fn depth(&self) -> (usize, usize) {
         (self.0.depth.load(Ordering::Acquire), self.0.capacity.load(Ordering::Acquire))
