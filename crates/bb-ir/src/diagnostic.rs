@@ -125,13 +125,13 @@ mod tests {
 
     #[test]
     fn a_label_underlines_the_word_at_its_column() {
-        let span = Span { file: "f.rs".into(), line: 2, column: 11 };
+        let span = Span { file: "f.rs".into(), line: 2, column: 10 };
         let mut diagnostic = Diagnostic::new("wrong").label(span, "made here");
         diagnostic
             .attach_sources(|file| (file == "f.rs").then(|| "fn f() {\n    self.relu(g, x);\n}".into()));
         assert_eq!(
             diagnostic.to_string(),
-            "error: wrong\n  --> f.rs:2:11\n   |  self.relu(g, x);\n   |        ^^^^ made here\n"
+            "error: wrong\n  --> f.rs:2:10\n   |  self.relu(g, x);\n   |       ^^^^ made here\n"
         );
     }
 

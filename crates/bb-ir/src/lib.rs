@@ -7,6 +7,7 @@ pub mod address;
 pub mod diagnostic;
 pub mod dtype;
 mod generated;
+pub mod metadata;
 pub mod passport;
 pub mod peer_id;
 pub mod program;

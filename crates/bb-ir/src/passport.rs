@@ -3,7 +3,89 @@
 use std::fmt;
 use std::str::FromStr;
 
+use prost::Message;
 use thiserror::Error;
+
+use crate::metadata::{self, MetadataError};
+use crate::onnx::ModelProto;
+
+/// What a compiled artifact says of itself; it stands in the metadata of the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passport {
+    /// The digest of everything else in the model.
+    pub digest: Digest,
+    /// The version of the compiler that stamped it; the digest covers it.
+    pub compiler: String,
+}
+
+/// Why a model's passport cannot be read or does not fit the model; the artifact is at fault.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PassportError {
+    /// The model is another than the one that was stamped.
+    #[error("the model's digest is {got}, its passport says {expected}: it was altered after it was stamped")]
+    DigestMismatch {
+        /// The digest in the passport.
+        expected: Digest,
+        /// The digest of the model.
+        got: Digest,
+    },
+    /// The digest in the passport is none.
+    #[error(transparent)]
+    MalformedDigest(#[from] NotDigest),
+    /// The passport's metadata cannot be read.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// The model has no passport.
+    #[error("the model has no passport; only the compiler stamps one: compile it")]
+    Missing,
+}
+
+impl Passport {
+    /// Stamps a model, in place of any stamp that it has.
+    ///
+    /// ```
+    /// use bb_ir::onnx::ModelProto;
+    /// use bb_ir::passport::Passport;
+    /// let mut model = ModelProto { domain: Some("example".into()), ..ModelProto::default() };
+    /// let passport = Passport::stamp(&mut model, "0.1.0");
+    /// assert_eq!(Passport::of(&model), Ok(passport));
+    /// model.domain = Some("forged".into());
+    /// assert!(Passport::of(&model).is_err());
+    /// ```
+    pub fn stamp(model: &mut ModelProto, compiler: &str) -> Self {
+        let entries = &mut model.metadata_props;
+        metadata::PASSPORT_DIGEST.remove(entries);
+        metadata::PASSPORT_COMPILER.remove(entries);
+        metadata::PASSPORT_COMPILER.write(entries, &compiler.to_owned());
+        let digest = Self::digest(model);
+        metadata::PASSPORT_DIGEST.write(&mut model.metadata_props, &digest.to_string());
+        Self { digest, compiler: compiler.to_owned() }
+    }
+
+    /// The passport of a model, which must fit it.
+    ///
+    /// # Errors
+    /// [`PassportError`].
+    pub fn of(model: &ModelProto) -> Result<Self, PassportError> {
+        let entries = &model.metadata_props;
+        let expected: Digest =
+            metadata::PASSPORT_DIGEST.read(entries)?.ok_or(PassportError::Missing)?.parse()?;
+        let compiler = metadata::PASSPORT_COMPILER.read(entries)?.ok_or(PassportError::Missing)?;
+        let got = Self::digest(model);
+        if got != expected {
+            return Err(PassportError::DigestMismatch { expected, got });
+        }
+        Ok(Self { digest: expected, compiler })
+    }
+
+    /// The digest of a model: BLAKE3 over its canonical bytes, the digest's own entry left out.
+    pub fn digest(model: &ModelProto) -> Digest {
+        let mut model = model.clone();
+        metadata::PASSPORT_DIGEST.remove(&mut model.metadata_props);
+        Digest::of(&model.encode_to_vec())
+    }
+}
 
 /// A BLAKE3 digest; 64 hexadecimal digits as text.
 ///

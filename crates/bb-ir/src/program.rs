@@ -4,11 +4,13 @@
 //! graph that owns them; names are kept for people and for the ONNX form.
 
 mod attribute;
+mod onnx;
 mod op;
 mod print;
 mod verify;
 
 pub use attribute::Attribute;
+pub use onnx::ProgramError;
 pub use op::{Domain, OpId, Role, domains};
 pub use verify::{MAX_GRAPH_DEPTH, VerifyError, VerifyFault};
 

@@ -15,6 +15,8 @@ pub mod domains {
     pub const WIRE: &str = "ai.bytesandbrains.wire";
     /// Calls of another module; the op's name is the module's.
     pub const MODULE: &str = "ai.bytesandbrains.module";
+    /// Regions of compiled targets, in the ONNX form of a program.
+    pub const TARGET: &str = "ai.bytesandbrains.target";
     /// Methods of a backend: `Run`, a prepared graph.
     pub const BACKEND: &str = "ai.bytesandbrains.backend";
     /// Methods of a model.
