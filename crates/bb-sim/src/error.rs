@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytesandbrains::framework::AddressBookError;
 use bytesandbrains::runtime::error::OpError;
 use bytesandbrains::{DeliveryError, ExecId, InstallError, PeerId};
 use thiserror::Error;
@@ -10,6 +11,24 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SimulationError {
+    /// A node could not take in the address of another.
+    #[error("node {peer}: {source}")]
+    AddressBook {
+        /// The node.
+        peer: PeerId,
+        /// Why.
+        source: AddressBookError,
+    },
+    /// An execution was cancelled.
+    #[error("execution {exec_id} of node {peer} was cancelled: {reason}")]
+    Cancelled {
+        /// The node.
+        peer: PeerId,
+        /// The execution.
+        exec_id: ExecId,
+        /// Why.
+        reason: Arc<str>,
+    },
     /// A node did not take what the host gave it.
     #[error("node {peer} did not take it: {source}")]
     Delivery {
@@ -33,16 +52,6 @@ pub enum SimulationError {
         exec_id: ExecId,
         /// Why.
         source: Arc<OpError>,
-    },
-    /// An execution was cancelled.
-    #[error("execution {exec_id} of node {peer} was cancelled: {reason}")]
-    Cancelled {
-        /// The node.
-        peer: PeerId,
-        /// The execution.
-        exec_id: ExecId,
-        /// Why.
-        reason: Arc<str>,
     },
     /// A node could not be installed.
     #[error("node {peer}: {source}")]

@@ -13,7 +13,7 @@ use crate::{Latency, SimulationError, Traffic};
 ///
 /// - look: [`now`](Self::now), [`node`](Self::node), [`traffic`](Self::traffic)
 /// - feed: [`invoke`](Self::invoke), [`deliver_event`](Self::deliver_event)
-/// - command: [`add`](Self::add), [`introduce_all`](Self::introduce_all), [`set_online`](Self::set_online),
+/// - command: [`add`](Self::add), [`introduce`](Self::introduce), [`set_online`](Self::set_online),
 ///   [`node_mut`](Self::node_mut)
 /// - drive: [`run`](Self::run), [`run_until`](Self::run_until), [`finish`](Self::finish)
 ///
@@ -112,11 +112,12 @@ impl Simulation {
     /// Makes two nodes known to each other.
     ///
     /// # Errors
-    /// [`SimulationError::UnknownPeer`].
+    /// [`SimulationError::UnknownPeer`], [`SimulationError::AddressBook`].
     pub fn introduce(&mut self, left: PeerId, right: PeerId) -> Result<(), SimulationError> {
         for (node, other) in [(left, right), (right, left)] {
             let place = self.place(node)?;
-            self.members[place].node.add_peer(other, [Self::address(other)]);
+            let added = self.members[place].node.add_peer(other, [Self::address(other)]);
+            added.map_err(|source| SimulationError::AddressBook { peer: node, source })?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Machine learning across many machines that do not share their data.
 //!
-//! A [`Module`](dsl::Module) is a program for many nodes, the compiler makes one ONNX artifact of it, `install` makes
-//! a [`Node`](runtime::Node) of one of its targets, and a host feeds the node and ships what it emits.
+//! A [`Module`] is a program for many nodes, the [`Compiler`] makes one ONNX artifact of it, [`install`] makes a
+//! [`Node`] of one of its targets, and a host feeds the node and ships what it emits.
 //! `use bytesandbrains::prelude::*` has all that a first program needs; the crates behind it are re-exported whole.
 
 pub use bb_autodiff as autodiff;
@@ -13,15 +13,29 @@ pub use bb_ir as ir;
 pub use bb_learn as learn;
 pub use bb_runtime as runtime;
 
+pub use bb_compiler::Compiler;
+pub use bb_dsl::{Graph, Module};
 pub use bb_ir::{Address, PeerId, Shape, Tensor, TensorMap, Time, Value};
 pub use bb_runtime::{
     CompiledModel, Config, DeliveryError, EngineStep, ExecId, InstallError, Node, NodeConfig, Outcome,
-    install,
+    component, install,
 };
 
 /// What a first program needs.
 pub mod prelude {
+    pub use bb_compiler::Compiler;
+    pub use bb_cpu::CpuBackend;
+    pub use bb_dsl::{
+        AggregatorSlot, BackendSlot, DataSourceSlot, Fit, Graph, ModelSlot, Module, PeerSelectorSlot, Quorum,
+        millis, secs,
+    };
     pub use bb_ir::{Address, PeerId, Shape, Tensor, TensorMap, Time, Value};
+    pub use bb_learn::aggregators::FedAvg;
+    pub use bb_learn::data::{InMemoryConfig, InMemoryData, digits};
+    pub use bb_learn::models::Mlp;
+    pub use bb_learn::onnx_model::{OnnxModel, OnnxModelConfig, OnnxModelOptions};
+    pub use bb_learn::programs::FedAvgRound;
+    pub use bb_learn::selectors::{AllPeers, ConstantPeers};
     pub use bb_runtime::{
         CompiledModel, Config, EngineStep, ExecId, Node, NodeConfig, Outcome, install,
     };
