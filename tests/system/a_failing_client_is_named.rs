@@ -1,0 +1,22 @@
+//! A round that cannot reach its quorum fails and names who is at fault.
+
+use bb_sim::{EventKind, SimulationError};
+use bb_tests::{Error, reference_federation};
+
+#[test]
+fn a_client_that_is_off_the_network_is_missed_at_the_deadline() -> Result<(), Error> {
+    let mut federation = reference_federation("logreg", 4)?;
+    federation.round()?;
+    let gone = federation.clients()[2];
+    federation.simulation_mut().set_online(gone, false)?;
+    let began = federation.simulation().now();
+    let error = federation.round().err().ok_or("a round of three of four clients ended well")?;
+    assert!(matches!(error, SimulationError::Failed { .. }), "{error}");
+    assert!(error.to_string().contains(&gone.to_string()), "{error}");
+    assert_eq!(federation.simulation().now().since(began).as_secs(), 60, "the deadline of the round");
+
+    federation.simulation_mut().set_online(gone, true)?;
+    let round = federation.round()?;
+    assert!(round.incidents.iter().all(|event| !matches!(event.kind, EventKind::Lost { .. })));
+    Ok(())
+}
