@@ -16,7 +16,7 @@ use crate::model::{self, Chosen};
 use crate::report::{Reporter, RoundReport, grouped};
 
 /// Passes over its rows that a client makes in a round, where the workload is not the fixed one.
-const EPOCHS: u32 = 2;
+const EPOCHS: u32 = 5;
 /// Rows a batch.
 const BATCH: u32 = 32;
 
@@ -63,12 +63,11 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), CliError> {
         onnx.display(),
         svg.display()
     ))?;
-    reporter.line(&format!("reproduce: {}", command(arguments)))
+    Ok(reporter.line(&format!("reproduce: {}", command(arguments)))?)
 }
 
 fn workload(arguments: &DemoArguments, chosen: &Chosen) -> DigitsWorkload {
-    let workload =
-        DigitsWorkload::new(chosen.config.clone(), arguments.clients).seed(arguments.seed);
+    let workload = DigitsWorkload::new(chosen.config.clone(), arguments.clients).seed(arguments.seed);
     if arguments.reference.is_some() {
         return workload.partition(Partition::Contiguous).fit(Fit::epochs(1).batch(BATCH));
     }

@@ -12,6 +12,9 @@ use bytesandbrains::ir::onnx::{GraphProto, ValueInfoProto};
 use crate::args::{DemoArguments, Reference};
 use crate::error::CliError;
 
+/// The learning rate of the built-in model; the fixed workload and files have the default one.
+const RATE: f64 = 0.2;
+
 /// A model and what it is called.
 pub(crate) struct Chosen {
     pub(crate) name: String,
@@ -20,12 +23,15 @@ pub(crate) struct Chosen {
 
 /// The model that the command line asks for.
 pub(crate) fn choose(arguments: &DemoArguments) -> Result<Chosen, CliError> {
-    let options = OnnxModelOptions::default();
+    let mut options = OnnxModelOptions::default();
     let (name, model) = match (arguments.reference, &arguments.model) {
         (Some(Reference::Logreg), _) => ("logreg 64-10", reference_logreg()?),
         (Some(Reference::Mlp), _) => ("mlp 64-64-10", reference_mlp()?),
         (None, Some(path)) => return from_file(path, options),
-        (None, None) => ("mlp 64-64-10", Mlp::new([PIXELS, 64, CLASSES]).seed(arguments.seed).build()?),
+        (None, None) => {
+            options.learning_rate = RATE;
+            ("mlp 64-64-10", Mlp::new([PIXELS, 64, CLASSES]).seed(arguments.seed).build()?)
+        }
     };
     Ok(Chosen { name: name.to_owned(), config: OnnxModelConfig::new(model, options)? })
 }

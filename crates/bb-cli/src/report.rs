@@ -80,15 +80,16 @@ impl RoundReport {
     }
 
     fn json(&self) -> String {
-        json!({
-            "round": self.round,
-            "loss": self.loss,
-            "accuracy": self.accuracy,
-            "bytes_up": self.bytes_up,
-            "bytes_down": self.bytes_down,
-            "seconds": self.elapsed.as_secs_f64(),
-        })
-        .to_string()
+        let fields = [
+            ("round", json!(self.round)),
+            ("loss", json!(self.loss)),
+            ("accuracy", json!(self.accuracy)),
+            ("bytes_up", json!(self.bytes_up)),
+            ("bytes_down", json!(self.bytes_down)),
+            ("seconds", json!(self.elapsed.as_secs_f64())),
+        ];
+        let fields = fields.map(|(name, value)| format!("\"{name}\": {value}"));
+        format!("{{{}}}", fields.join(", "))
     }
 }
 
@@ -159,6 +160,9 @@ mod tests {
     fn numbers_are_written_for_people() {
         assert_eq!([0, 999, 4_810, 1_234_567].map(grouped), ["0", "999", "4,810", "1,234,567"]);
         assert_eq!([999, 1_000, 1_900_000].map(bytes), ["999 B", "1 kB", "1.9 MB"]);
-        assert_eq!([40, 5_000, 1_200_000].map(|us| duration(Duration::from_micros(us))), ["0.0 ms", "5 ms", "1.2 s"]);
+        assert_eq!(
+            [40, 5_000, 1_200_000].map(|us| duration(Duration::from_micros(us))),
+            ["0.0 ms", "5 ms", "1.2 s"]
+        );
     }
 }

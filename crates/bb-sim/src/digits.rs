@@ -5,10 +5,10 @@ use bb_learn::data::{Dataset, InMemoryConfig, InMemoryData, PartitionError, digi
 use bb_learn::onnx_model::{OnnxModel, OnnxModelConfig};
 use bb_learn::programs::FedAvgRound;
 use bb_learn::selectors::AllPeers;
-use bytesandbrains::compiler::Compiler;
+use bytesandbrains::compiler::{Compiler, Diagnostics};
 use bytesandbrains::cpu::CpuBackend;
 use bytesandbrains::dsl::{BuildError, Fit, Module};
-use bytesandbrains::ir::Diagnostics;
+
 use bytesandbrains::{CompiledModel, Config};
 use thiserror::Error;
 

@@ -49,13 +49,7 @@ pub struct Round {
 impl Federation {
     /// A federation of nodes that run `model`.
     pub fn builder(model: CompiledModel) -> FederationBuilder {
-        FederationBuilder {
-            model,
-            server: None,
-            clients: Vec::new(),
-            latency: Latency::None,
-            seed: 0,
-        }
+        FederationBuilder { model, server: None, clients: Vec::new(), latency: Latency::None, seed: 0 }
     }
 
     /// Invokes the server's target once, without inputs, and runs until that execution is over.

@@ -36,7 +36,5 @@ pub mod prelude {
     pub use bb_learn::onnx_model::{OnnxModel, OnnxModelConfig, OnnxModelOptions};
     pub use bb_learn::programs::FedAvgRound;
     pub use bb_learn::selectors::{AllPeers, ConstantPeers};
-    pub use bb_runtime::{
-        CompiledModel, Config, EngineStep, ExecId, Node, NodeConfig, Outcome, install,
-    };
+    pub use bb_runtime::{CompiledModel, Config, EngineStep, ExecId, Node, NodeConfig, Outcome, install};
 }
