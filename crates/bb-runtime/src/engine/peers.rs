@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bb_framework::{AddressBook, Decision, PeerGovernor, Tier, address_book, governor};
+use bb_framework::{AddressBook, Decision, PeerGovernor, Tier, address_book, backoff, governor};
 
 use crate::{Address, NodeConfig, PeerId, Time};
 
@@ -26,6 +26,7 @@ impl Peers {
         let governor = governor::Config {
             health_entries: limits.health_entries,
             listed_peers: limits.address_book_peers,
+            backoff: backoff::Config { entries: limits.health_entries, ..backoff::Config::default() },
             ..governor::Config::default()
         };
         Self {

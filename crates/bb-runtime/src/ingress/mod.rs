@@ -207,14 +207,14 @@ impl Ingress {
     }
 
     /// Takes the oldest input.
-    pub(crate) fn pop(&mut self) -> Option<Input> {
+    pub(crate) fn pop(&self) -> Option<Input> {
         let input = self.0.inputs.pop().ok()?;
         self.0.depth.fetch_sub(1, Ordering::AcqRel);
         Some(*input)
     }
 
     /// Takes the oldest completion.
-    pub(crate) fn pop_completion(&mut self) -> Option<Completed> {
+    pub(crate) fn pop_completion(&self) -> Option<Completed> {
         self.0.completions.pop().ok().map(|completed| *completed)
     }
 

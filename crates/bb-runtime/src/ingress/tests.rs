@@ -75,7 +75,7 @@ fn envelope_bytes(input: Option<Input>) -> Vec<u8> {
 
 #[test]
 fn inputs_come_out_in_the_order_in_which_they_went_in_and_hold_their_charge() {
-    let (mut ingress, budget) = ingress(&NodeConfig::default());
+    let (ingress, budget) = ingress(&NodeConfig::default());
     let handle = ingress.handle();
     assert!(!ingress.has_work());
     handle.deliver_inbound(peer(1), b"abc").unwrap();
@@ -100,7 +100,7 @@ fn inputs_come_out_in_the_order_in_which_they_went_in_and_hold_their_charge() {
 #[test]
 fn a_refused_input_leaves_nothing_behind() {
     let limits = NodeConfig::edge().with_ingress_queue(3).with_ingress_bytes(300_000).with_app_event_bytes(4);
-    let (mut ingress, budget) = ingress(&limits);
+    let (ingress, budget) = ingress(&limits);
     let handle = ingress.handle();
     let large = vec![0; limits.envelope_bytes + 1];
     assert_eq!(
@@ -144,7 +144,7 @@ fn an_unknown_module_is_named_before_a_large_value_is_looked_at() {
 
 #[test]
 fn after_close_nothing_goes_in_and_what_was_accepted_comes_out() {
-    let (mut ingress, _) = ingress(&NodeConfig::default());
+    let (ingress, _) = ingress(&NodeConfig::default());
     let handle = ingress.handle();
     handle.deliver_inbound(peer(1), b"before").unwrap();
     assert!(handle.close());
@@ -159,7 +159,7 @@ fn after_close_nothing_goes_in_and_what_was_accepted_comes_out() {
 
 #[test]
 fn a_host_that_closes_the_inputs_does_not_cut_off_completions() {
-    let (mut ingress, _) = ingress(&NodeConfig::default());
+    let (ingress, _) = ingress(&NodeConfig::default());
     let answer = Completion::new(Pending(4), ingress.completion_sink());
     ingress.handle().close();
     answer.complete(9_i64);
@@ -176,7 +176,7 @@ fn a_host_that_closes_the_inputs_does_not_cut_off_completions() {
 
 #[test]
 fn completions_are_never_refused_for_lack_of_room() {
-    let (mut ingress, _) = ingress(&NodeConfig::edge().with_ingress_queue(1));
+    let (ingress, _) = ingress(&NodeConfig::edge().with_ingress_queue(1));
     ingress.handle().send_result(peer(1), SendResult::Delivered).unwrap();
     for id in 0..1_000 {
         let completion = Completion::new(Pending(id), ingress.completion_sink());
@@ -242,7 +242,7 @@ fn each_kind_of_push_and_close_wakes_the_registered_node() {
 }
 
 /// The protocol of `Node::poll`: register, work, sleep only if nothing waits.
-fn serve(ingress: &mut Ingress, mut is_done: impl FnMut(&mut Ingress) -> bool) {
+fn serve(ingress: &Ingress, mut is_done: impl FnMut(&Ingress) -> bool) {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     loop {
         ingress.register(&waker);
@@ -259,7 +259,7 @@ fn serve(ingress: &mut Ingress, mut is_done: impl FnMut(&mut Ingress) -> bool) {
 fn a_node_that_sleeps_between_pushes_of_many_threads_takes_every_input_once_and_in_order() {
     const THREADS: u64 = 4;
     const PUSHES: u64 = 5_000;
-    let (mut ingress, budget) = ingress(&NodeConfig::default().with_ingress_queue(16));
+    let (ingress, budget) = ingress(&NodeConfig::default().with_ingress_queue(16));
     let start = Barrier::new(THREADS as usize + 1);
     thread::scope(|scope| {
         for id in 0..THREADS {
@@ -284,7 +284,7 @@ fn a_node_that_sleeps_between_pushes_of_many_threads_takes_every_input_once_and_
         let mut next = [0_u64; THREADS as usize];
         let mut completed = vec![false; (THREADS * PUSHES) as usize];
         let mut completions = 0;
-        serve(&mut ingress, |ingress| {
+        serve(&ingress, |ingress| {
             while let Some(input) = ingress.pop() {
                 let Input::Envelope { source, bytes, .. } = input else { panic!("{input:?}") };
                 let id = (0..THREADS).find(|&id| peer(id) == source).unwrap() as usize;
@@ -305,7 +305,7 @@ fn a_node_that_sleeps_between_pushes_of_many_threads_takes_every_input_once_and_
 fn what_was_accepted_while_the_node_closed_is_delivered_and_the_rest_is_refused() {
     const THREADS: usize = 4;
     for _ in 0..200 {
-        let (mut ingress, budget) = ingress(&NodeConfig::default());
+        let (ingress, budget) = ingress(&NodeConfig::default());
         let start = Barrier::new(THREADS + 1);
         let accepted: usize = thread::scope(|scope| {
             let pushers: Vec<_> = (0..THREADS)
