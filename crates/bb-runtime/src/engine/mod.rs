@@ -70,6 +70,8 @@ pub(crate) struct Engine {
 pub(crate) struct Counters {
     pub(crate) executions_completed: u64,
     pub(crate) executions_failed: u64,
+    /// Answers that came before the quorum was in and were not processed when it was.
+    pub(crate) late_answers: u64,
     pub(crate) late_completions: u64,
     pub(crate) ops_fired: u64,
 }

@@ -200,6 +200,7 @@ impl Engine {
         self.forget_requests(call);
         for asked in &call.peers {
             if let AskedState::Working(frame) = asked.state {
+                self.counters.late_answers += 1;
                 self.cancel_frame(frame);
             }
         }

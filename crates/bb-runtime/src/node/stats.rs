@@ -105,7 +105,7 @@ impl Node {
             denied_inbound: governor.denied_inbound,
             denied_outbound: governor.denied_outbound,
             duplicates: engine.wire.duplicates,
-            late_answers: engine.wire.requests.unsolicited(),
+            late_answers: engine.wire.requests.unsolicited() + engine.counters.late_answers,
             late_completions: engine.counters.late_completions + self.ingress.late_completions(),
             unknown_programs: engine.wire.unknown_programs,
             outbound_dropped: engine.wire.outbound.dropped().count,

@@ -1,0 +1,282 @@
+//! Components that do as they are told.
+
+use std::sync::{Arc, Mutex};
+
+use bb_runtime::contracts::BackendError;
+use bb_runtime::{
+    Aggregator, Answer, Backend, BackendGraph, Batch, Completion, Component, ComponentError, DataSource,
+    Dependency, Evaluation, Executable, Fit, FitReport, Meta, Model, OpContext, OpId, Outputs, PeerId,
+    PeerSelector, Role, StateReader, StateWriter, Tensor, TensorMap,
+};
+
+type Answered<T> = Result<Answer<T>, ComponentError>;
+
+macro_rules! stateless {
+    () => {
+        fn save(&self, _: &mut StateWriter) -> Result<(), ComponentError> {
+            Ok(())
+        }
+        fn load(&mut self, _: &mut StateReader<'_>) -> Result<(), ComponentError> {
+            Ok(())
+        }
+    };
+}
+
+/// The parameters of a one-weight model.
+pub(crate) fn weight(w: f32) -> TensorMap {
+    [("w", Tensor::scalar(w))].into_iter().collect()
+}
+
+pub(crate) fn weight_of(tensors: &TensorMap) -> f32 {
+    tensors.find("w").expect("there is a weight").as_slice::<f32>().expect("it is f32")[0]
+}
+
+/// What a [`Scripted`] model answers when it is asked for its parameters.
+#[derive(Clone, Default)]
+pub(crate) enum Script {
+    /// What it has.
+    #[default]
+    Now,
+    /// An error.
+    Fail,
+    /// A panic.
+    Panic,
+    /// Later; whoever holds the list has the right to answer.
+    Later(Arc<Mutex<Vec<Completion<TensorMap>>>>),
+}
+
+/// A model of one weight.
+pub(crate) struct Scripted {
+    script: Script,
+    parameters: TensorMap,
+}
+
+impl Component for Scripted {
+    const TYPE_NAME: &'static str = "test::Scripted";
+    type Config = Script;
+    fn default_config() -> Option<Script> {
+        Some(Script::Now)
+    }
+    fn new(script: &Script) -> Result<Self, ComponentError> {
+        Ok(Self { script: script.clone(), parameters: weight(1.0) })
+    }
+    stateless!();
+}
+
+impl Model for Scripted {
+    fn forward(&mut self, _: &mut OpContext<'_>, inputs: &TensorMap) -> Answered<TensorMap> {
+        Ok(Answer::now(inputs.clone()))
+    }
+    fn loss(&mut self, _: &mut OpContext<'_>, batch: &Batch) -> Answered<f64> {
+        Ok(Answer::now(batch.rows as f64))
+    }
+    fn backward(&mut self, _: &mut OpContext<'_>, batch: &Batch) -> Answered<TensorMap> {
+        Ok(Answer::now(batch.tensors.clone()))
+    }
+    fn apply_delta(&mut self, _: &mut OpContext<'_>, delta: &TensorMap, scale: f64) -> Answered<()> {
+        self.parameters = weight(weight_of(&self.parameters) + weight_of(delta) * scale as f32);
+        Ok(Answer::now(()))
+    }
+    fn train_step(&mut self, _: &mut OpContext<'_>, batch: &Batch) -> Answered<f64> {
+        Ok(Answer::now(batch.rows as f64))
+    }
+    fn fit(&mut self, cx: &mut OpContext<'_>, data: &mut dyn DataSource, fit: Fit) -> Answered<FitReport> {
+        let mut rows = 0;
+        while let Some(batch) = data.next_batch(cx, fit.batch as usize)?.into_now().flatten() {
+            rows += batch.rows as u64;
+            self.parameters = weight(weight_of(&self.parameters) + 1.0);
+        }
+        Ok(Answer::now(FitReport { rows, loss: 0.5 }))
+    }
+    fn evaluate(&mut self, _: &mut OpContext<'_>, _: &mut dyn DataSource) -> Answered<Evaluation> {
+        Ok(Answer::now(Evaluation { loss: 0.25, accuracy: 0.75 }))
+    }
+    fn parameters(&mut self, cx: &mut OpContext<'_>) -> Answered<TensorMap> {
+        match &self.script {
+            Script::Now => Ok(Answer::now(self.parameters.clone())),
+            Script::Fail => Err(ComponentError::other("told to fail")),
+            Script::Panic => panic!("told to panic"),
+            Script::Later(held) => {
+                let (completion, answer) = cx.defer();
+                held.lock().expect("nobody panics").push(completion);
+                Ok(answer)
+            }
+        }
+    }
+    fn load_parameters(&mut self, _: &mut OpContext<'_>, parameters: &TensorMap) -> Answered<()> {
+        self.parameters = parameters.clone();
+        Ok(Answer::now(()))
+    }
+}
+
+bb_runtime::component!(Scripted: Model);
+
+/// Three rows, one at a time, a pass.
+pub(crate) struct Rows(usize);
+
+impl Component for Rows {
+    const TYPE_NAME: &'static str = "test::Rows";
+    type Config = ();
+    fn new((): &()) -> Result<Self, ComponentError> {
+        Ok(Self(0))
+    }
+    stateless!();
+}
+
+impl DataSource for Rows {
+    fn next_batch(&mut self, _: &mut OpContext<'_>, rows: usize) -> Answered<Option<Batch>> {
+        self.0 += rows;
+        let batch = Batch { tensors: weight(0.0), rows };
+        Ok(Answer::now((self.0 <= 3).then_some(batch)))
+    }
+    fn reset(&mut self, _: &mut OpContext<'_>) -> Answered<()> {
+        self.0 = 0;
+        Ok(Answer::now(()))
+    }
+    fn len(&self) -> usize {
+        3
+    }
+}
+
+bb_runtime::component!(Rows: DataSource);
+
+/// A weighted sum that refuses what is not finite.
+#[derive(Default)]
+pub(crate) struct Sum {
+    sum: f64,
+    weight: f64,
+}
+
+impl Component for Sum {
+    const TYPE_NAME: &'static str = "test::Sum";
+    type Config = ();
+    fn new((): &()) -> Result<Self, ComponentError> {
+        Ok(Self::default())
+    }
+    stateless!();
+}
+
+impl Aggregator for Sum {
+    fn begin(&mut self, _: &mut OpContext<'_>) -> Answered<()> {
+        *self = Self::default();
+        Ok(Answer::now(()))
+    }
+    fn contribute(
+        &mut self,
+        _: &mut OpContext<'_>,
+        _: PeerId,
+        update: TensorMap,
+        meta: Meta,
+    ) -> Answered<()> {
+        let w = weight_of(&update);
+        if !w.is_finite() {
+            return Err(ComponentError::other("not finite"));
+        }
+        self.sum += f64::from(w) * meta.weight;
+        self.weight += meta.weight;
+        Ok(Answer::now(()))
+    }
+    fn aggregate(&mut self, _: &mut OpContext<'_>) -> Answered<TensorMap> {
+        Ok(Answer::now(weight((self.sum / self.weight) as f32)))
+    }
+}
+
+bb_runtime::component!(Sum: Aggregator);
+
+/// The peers it was configured with.
+pub(crate) struct Fixed(Vec<PeerId>);
+
+impl Component for Fixed {
+    const TYPE_NAME: &'static str = "test::Fixed";
+    type Config = Vec<PeerId>;
+    fn new(peers: &Vec<PeerId>) -> Result<Self, ComponentError> {
+        if peers.is_empty() {
+            let reason = "give at least one".to_owned();
+            return Err(ComponentError::InvalidConfig { field: "peers", reason });
+        }
+        Ok(Self(peers.clone()))
+    }
+    stateless!();
+}
+
+impl PeerSelector for Fixed {
+    fn view(&mut self, _: &mut OpContext<'_>) -> Answered<Vec<PeerId>> {
+        Ok(Answer::now(self.0.clone()))
+    }
+    fn sample(&mut self, cx: &mut OpContext<'_>, count: usize) -> Answered<Vec<PeerId>> {
+        let mut left = self.0.clone();
+        let mut chosen = Vec::new();
+        while chosen.len() < count && !left.is_empty() {
+            chosen.push(left.remove(cx.random_below(left.len() as u64) as usize));
+        }
+        Ok(Answer::now(chosen))
+    }
+}
+
+bb_runtime::component!(Fixed: PeerSelector);
+
+/// Adds f32 tensors of one shape.
+pub(crate) struct Adder;
+
+impl Component for Adder {
+    const TYPE_NAME: &'static str = "test::Adder";
+    type Config = ();
+    fn new((): &()) -> Result<Self, ComponentError> {
+        Ok(Self)
+    }
+    stateless!();
+}
+
+impl Backend for Adder {
+    fn supports(&self, op: &OpId) -> bool {
+        op.domain().is_onnx() && op.name() == "Add"
+    }
+    fn prepare(&self, graph: &BackendGraph) -> Result<Box<dyn Executable>, BackendError> {
+        Ok(Box::new(Prepared(graph.graph().node.len())))
+    }
+}
+
+/// Adds its two inputs as often as the graph has ops.
+struct Prepared(usize);
+
+impl Executable for Prepared {
+    fn run(&mut self, inputs: &[Tensor]) -> Result<Outputs, BackendError> {
+        let mut sum = inputs[0].clone();
+        for _ in 0..self.0 {
+            let addend = inputs[1].as_slice::<f32>()?.to_vec();
+            for (sum, addend) in sum.make_mut::<f32>()?.iter_mut().zip(addend) {
+                *sum += addend;
+            }
+        }
+        Ok(Outputs::from_iter([sum]))
+    }
+}
+
+bb_runtime::component!(Adder: Backend);
+
+/// A selector that depends on a backend which it never needs.
+pub(crate) struct Needy;
+
+impl Component for Needy {
+    const TYPE_NAME: &'static str = "test::Needy";
+    const DEPENDENCIES: &'static [Dependency] = &[Dependency { name: "compute", role: Role::Backend }];
+    type Config = ();
+    fn new((): &()) -> Result<Self, ComponentError> {
+        Ok(Self)
+    }
+    stateless!();
+}
+
+impl PeerSelector for Needy {
+    /// One peer if the backend is there and adds.
+    fn view(&mut self, cx: &mut OpContext<'_>) -> Answered<Vec<PeerId>> {
+        let adds = cx.backend("compute")?.supports(&OpId::new("", "Add"));
+        assert!(cx.data_source("compute").is_err() && cx.backend("other").is_err());
+        Ok(Answer::now(if adds { vec![PeerId::from_u64(1)] } else { Vec::new() }))
+    }
+    fn sample(&mut self, cx: &mut OpContext<'_>, _: usize) -> Answered<Vec<PeerId>> {
+        self.view(cx)
+    }
+}
+
+bb_runtime::component!(Needy: PeerSelector);

@@ -1,0 +1,11 @@
+//! A node as its host sees it: programs built by hand, installed, fed and driven through the public API.
+
+mod common;
+mod dataflow;
+mod deferred;
+mod determinism;
+mod failures;
+mod federation;
+mod feeding;
+mod installing;
+mod messages;
