@@ -16,6 +16,8 @@ mod reduce;
 mod softmax;
 mod types;
 
+use std::sync::LazyLock;
+
 use bb_runtime::OpId;
 
 use crate::fault::{Fault, Outcome};
@@ -74,20 +76,35 @@ const FAMILIES: &[&[Entry]] = &[
     softmax::OPS,
 ];
 
-fn entries() -> impl Iterator<Item = &'static Entry> {
-    FAMILIES.iter().flat_map(|family| family.iter())
+/// All entries, by the length of their names and then by name: most comparisons end at the length.
+static TABLE: LazyLock<Vec<&'static Entry>> = LazyLock::new(|| {
+    let mut table: Vec<&Entry> = FAMILIES.iter().flat_map(|family| family.iter()).collect();
+    table.sort_by_key(|entry| key(entry.name));
+    table
+});
+
+fn key(name: &str) -> (usize, &str) {
+    (name.len(), name)
+}
+
+/// The entries of `op`, one for each version that changed its meaning.
+fn entries(op: &OpId) -> impl Iterator<Item = &'static Entry> {
+    let begin = TABLE.partition_point(|entry| key(entry.name) < key(op.name()));
+    TABLE[begin..]
+        .iter()
+        .copied()
+        .take_while(|entry| entry.name == op.name())
+        .filter(|entry| op.domain().as_str() == entry.domain)
 }
 
 /// Whether the table has `op` in any version.
 pub(crate) fn is_known(op: &OpId) -> bool {
-    entries().any(|entry| op.is(entry.domain, entry.name))
+    entries(op).next().is_some()
 }
 
 /// The kernel of a node.
 pub(crate) fn build(node: &NodeDef<'_>) -> Outcome<Kernel> {
-    let entry = entries()
-        .filter(|entry| node.op.is(entry.domain, entry.name) && entry.since <= node.opset)
-        .max_by_key(|entry| entry.since);
+    let entry = entries(&node.op).filter(|entry| entry.since <= node.opset).max_by_key(|entry| entry.since);
     match entry {
         Some(entry) => (entry.build)(node),
         None => Err(Fault::UnknownOp),
