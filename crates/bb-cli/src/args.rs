@@ -32,7 +32,13 @@ pub(crate) struct DemoArguments {
     pub(crate) rounds: Option<u32>,
 
     /// How evenly the classes are spread over the clients: Dirichlet's α, small is uneven
-    #[arg(long, value_name = "ALPHA", default_value_t = 0.5, conflicts_with = "reference")]
+    #[arg(
+        long,
+        value_name = "ALPHA",
+        default_value_t = 0.5,
+        allow_negative_numbers = true,
+        conflicts_with = "reference"
+    )]
     pub(crate) alpha: f64,
 
     /// What all chance follows from

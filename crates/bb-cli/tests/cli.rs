@@ -96,7 +96,8 @@ fn what_is_wrong_is_one_line_and_exit_code_2() -> Outcome {
     for (arguments, expected) in [
         ("demo --clients 0".to_owned(), "--clients must be at least 1 (got 0)"),
         ("demo --rounds 0".to_owned(), "--rounds must be at least 1 (got 0)"),
-        ("demo --alpha -1".to_owned(), "--alpha"),
+        ("demo --alpha=-1".to_owned(), "--alpha must be a number above 0 (got -1)"),
+        ("demo --alpha -1".to_owned(), "--alpha must be a number above 0 (got -1)"),
         ("demo --rounds many".to_owned(), "'many'"),
         ("demo --nonsense".to_owned(), "'--nonsense'"),
         ("demonstrate".to_owned(), "'demonstrate'"),

@@ -43,10 +43,11 @@ impl Backend for ToyBackend {
     }
 }
 
-/// A graph made ready to run: names have become indices into one row of registers, inputs first.
+/// A graph made ready to run: names have become indices into one row of registers: inputs, constants, results.
 #[derive(Debug)]
 pub struct Plan {
     input_count: usize,
+    constants: Vec<Tensor>,
     steps: Vec<PlanStep>,
     outputs: Vec<usize>,
 }
@@ -70,6 +71,13 @@ impl Plan {
         let proto = graph.graph();
         let mut names: Vec<&str> = proto.input.iter().map(|input| input.name()).collect();
         let input_count = names.len();
+        let mut constants = Vec::with_capacity(proto.initializer.len());
+        for initializer in &proto.initializer {
+            let tensor = Tensor::from_onnx(initializer)
+                .map_err(|error| BackendError::Graph { reason: error.to_string() })?;
+            constants.push(tensor);
+            names.push(initializer.name());
+        }
         let mut steps = Vec::with_capacity(proto.node.len());
         for node in &proto.node {
             let op = op(node);
@@ -88,7 +96,7 @@ impl Plan {
         }
         let outputs: Result<_, _> =
             proto.output.iter().map(|output| register(&names, output.name())).collect();
-        Ok(Self { input_count, steps, outputs: outputs? })
+        Ok(Self { input_count, constants, steps, outputs: outputs? })
     }
 }
 
@@ -97,7 +105,7 @@ impl Executable for Plan {
         if inputs.len() != self.input_count {
             return Err(BackendError::InputCount { expected: self.input_count, got: inputs.len() });
         }
-        let mut registers = inputs.to_vec();
+        let mut registers = [inputs, &self.constants].concat();
         for step in &self.steps {
             let [left, right] = step.operands;
             registers.push(step.run(&registers[left], &registers[right])?);

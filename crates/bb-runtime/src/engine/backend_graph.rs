@@ -1,4 +1,4 @@
-//! The graph of a `backend::Run` as the ONNX graph that a backend prepares.
+//! The graph of a `backend::Run` as the ONNX graph that a backend prepares; constant tensors are its initializers.
 
 use bb_ir::onnx::attribute_proto::AttributeType;
 use bb_ir::onnx::tensor_shape_proto::{Dimension, dimension};
@@ -9,7 +9,7 @@ use bb_ir::onnx::{
 use bb_ir::program::{Attribute, Graph, Node, Program, ValueId, domains};
 
 use crate::contracts::BackendGraph;
-use crate::{Dim, Value, ValueType};
+use crate::{Dim, Tensor, Value, ValueType};
 
 /// The ONNX graph of `graph`.
 pub(crate) fn backend_graph(program: &Program, graph: &Graph) -> Result<BackendGraph, String> {
@@ -23,19 +23,32 @@ fn graph_proto(graph: &Graph) -> Result<GraphProto, String> {
         let value = graph.value(id);
         ValueInfoProto { name: Some(value.name.clone()), r#type: type_proto(&value.ty), ..Default::default() }
     };
+    let constants = graph.nodes.iter().filter_map(|node| Some((constant(node)?, (*node.outputs.first()?)?)));
+    let others = graph.nodes.iter().filter(|node| constant(node).is_none());
     Ok(GraphProto {
         name: Some(graph.name.clone()),
-        node: graph.nodes.iter().map(|node| node_proto(graph, node)).collect::<Result<_, _>>()?,
+        node: others.map(|node| node_proto(graph, node)).collect::<Result<_, _>>()?,
+        initializer: constants.map(|(tensor, id)| tensor.to_onnx(&graph.value(id).name)).collect(),
         input: graph.inputs.iter().map(|&id| info(id)).collect(),
         output: graph.outputs.iter().map(|output| info(output.value)).collect(),
         ..Default::default()
     })
 }
 
+/// The tensor of a node that only gives one.
+pub(crate) fn constant(node: &Node) -> Option<&Tensor> {
+    let is_constant = [domains::SYSCALL, domains::ONNX].iter().any(|domain| node.op.is(domain, "Constant"));
+    match node.attributes.get("value") {
+        Some(Attribute::Tensor(tensor) | Attribute::Value(Value::Tensor(tensor))) if is_constant => {
+            Some(tensor)
+        }
+        _ => None,
+    }
+}
+
 fn node_proto(graph: &Graph, node: &Node) -> Result<NodeProto, String> {
     let name = |id: &Option<ValueId>| id.map(|id| graph.value(id).name.clone()).unwrap_or_default();
-    let is_constant = node.op.is(domains::SYSCALL, "Constant");
-    if !is_constant && !node.op.domain().is_onnx() {
+    if !node.op.domain().is_onnx() {
         return Err(format!("{} is no ONNX op", node.op));
     }
     let attributes = node.attributes.iter().map(|(name, attribute)| attribute_proto(name, attribute));

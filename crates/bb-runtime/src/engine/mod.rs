@@ -4,7 +4,7 @@
 //! what was started, [`wait`] what it waits for. [`run`] is the loop; [`fire`] runs an op that is more than a
 //! move of values; [`request`] sends to peers and takes their answers; [`end`] ends frames and executions.
 
-mod backend_graph;
+pub(crate) mod backend_graph;
 pub(crate) mod call;
 pub(crate) mod components;
 pub(crate) mod dense;

@@ -3,10 +3,11 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use bb_ir::program::{Attribute, Graph, domains};
+use bb_ir::program::{Attribute, Graph};
 
 use super::check::{Checked, CheckedSlot};
 use crate::contracts::{Backend, Executable};
+use crate::engine::backend_graph::constant;
 use crate::engine::components::{Components, panic_message};
 use crate::engine::dense::{Lowered, Region, Run};
 use crate::error::UnsupportedOp;
@@ -110,9 +111,7 @@ fn check_support(
 
 fn each_op(graph: &Graph, see: &mut impl FnMut(&OpId, &bb_ir::program::Span)) {
     for node in &graph.nodes {
-        if node.op.is(domains::SYSCALL, "Constant") {
-            see(&OpId::new(domains::ONNX, "Constant"), &node.span);
-        } else {
+        if constant(node).is_none() {
             see(&node.op, &node.span);
         }
         for attribute in node.attributes.values() {
