@@ -1,10 +1,15 @@
 //! Where peers can be reached, and whose word that is.
 
+mod entry;
+mod error;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use bb_ir::{Address, PeerId};
-use thiserror::Error;
+
+use self::entry::Entry;
+pub use self::error::AddressBookError;
 
 /// Limits of an [`AddressBook`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,58 +35,6 @@ pub enum Tier {
     Signed,
     /// Anybody.
     Hint,
-}
-
-/// Why an address was not taken; the book is as it was.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AddressBookError {
-    /// The address is too long.
-    #[error("an address of {byte_count} bytes; at most {cap} are taken")]
-    AddressTooLong {
-        /// Its bytes.
-        byte_count: usize,
-        /// The cap.
-        cap: usize,
-    },
-    /// The peer has as many addresses as it may have, all of a tier that counts more.
-    #[error("{peer} has {cap} addresses already; forget one, or raise the limit")]
-    AddressesFull {
-        /// The cap.
-        cap: usize,
-        /// The peer.
-        peer: PeerId,
-    },
-    /// The node has no addresses of its own.
-    #[error("the node has no local addresses; add one first")]
-    NoLocalEntry,
-    /// The address ends at another peer.
-    #[error("an address of {peer} names {named}")]
-    OtherPeer {
-        /// The peer that the `/p2p` part names.
-        named: PeerId,
-        /// The peer it was given for.
-        peer: PeerId,
-    },
-    /// It was given for the node itself.
-    #[error("the node's own addresses are given as local ones, by its operator")]
-    OwnPeer,
-    /// There are as many peers as there may be, all of a tier that counts more.
-    #[error("the address book has {cap} peers already; drop one, or raise the limit")]
-    PeersFull {
-        /// The cap.
-        cap: usize,
-    },
-    /// A newer word of the peer is known.
-    #[error("a signed record of {peer} with number {got} came after number {held}")]
-    StaleRecord {
-        /// The number given.
-        got: u64,
-        /// The number known.
-        held: u64,
-        /// The peer.
-        peer: PeerId,
-    },
 }
 
 /// Ordered addresses and a reference count a peer, in three tiers.
@@ -136,16 +89,6 @@ pub struct Counters {
     pub peers_evicted: u64,
     /// Addresses and records that were refused.
     pub refused: u64,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Entry {
-    /// By tier; within a tier in the order in which they came.
-    addresses: Vec<(Tier, Address)>,
-    references: u32,
-    /// The number of the signed record taken last.
-    record: Option<u64>,
-    recency: u64,
 }
 
 impl Default for Config {
@@ -545,39 +488,6 @@ impl AddressBook {
             self.signed.remove(&entry.recency);
             self.hinted.remove(&entry.recency);
         }
-    }
-}
-
-impl Entry {
-    /// The tier that counts most here; `None`: there is nothing left to know.
-    fn tier(&self, is_own: bool) -> Option<Tier> {
-        if is_own || self.references > 0 {
-            return Some(Tier::Operator);
-        }
-        self.addresses.first().map(|(tier, _)| *tier)
-    }
-
-    /// Takes an address at the end of its tier, unless it is known there or in one that counts more. Of `cap` addresses
-    /// the oldest of the tier that counts least makes room first, so that the list never grows beyond them.
-    fn insert(&mut self, address: Address, tier: Tier, cap: usize, evicted: &mut u64) -> bool {
-        if let Some(index) = self.addresses.iter().position(|(_, held)| *held == address) {
-            if self.addresses[index].0 <= tier {
-                return false;
-            }
-            self.addresses.remove(index);
-        }
-        while self.addresses.len() >= cap
-            && let Some((last, _)) = self.addresses.last()
-        {
-            let oldest = self.addresses.partition_point(|(tier, _)| tier < last);
-            self.addresses.remove(oldest);
-            *evicted += 1;
-        }
-        // An address read from text has room to grow; the copy has none, so that bytes held are bytes allowed.
-        let exact = Address::from_bytes(address.as_bytes()).unwrap_or(address);
-        let end = self.addresses.partition_point(|(held, _)| *held <= tier);
-        self.addresses.insert(end, (tier, exact));
-        true
     }
 }
 
