@@ -17,6 +17,9 @@ impl Diagnostics {
     }
 
     pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
+        if self.list.last() == Some(&diagnostic) {
+            return;
+        }
         self.list.push(diagnostic);
     }
 

@@ -49,6 +49,8 @@ struct Need {
     role: Role,
     first: By,
     count: usize,
+    /// Whether it is needed in another role too, which is reported where that is met.
+    mixed: bool,
 }
 
 struct Binder<'a> {
@@ -93,11 +95,12 @@ impl Binder<'_> {
 
     fn need(&mut self, slot: &str, role: Role, by: By) {
         let Some(need) = self.needs.get_mut(slot) else {
-            self.needs.insert(slot.to_owned(), Need { role, first: by, count: 1 });
+            self.needs.insert(slot.to_owned(), Need { role, first: by, count: 1, mixed: false });
             return;
         };
         need.count += 1;
         if need.role != role {
+            need.mixed = true;
             let mut error =
                 Diagnostic::new(format!("slot \"{slot}\" is used as {} and as {role}", need.role));
             if let By::Op { span, .. } = by {
@@ -117,6 +120,9 @@ impl Binder<'_> {
         let mut seen: BTreeSet<String> = open.iter().cloned().collect();
         while let Some(slot) = open.pop() {
             let Some(bound) = self.cx.bound(&slot) else { continue };
+            if self.needs.get(&slot).is_some_and(|need| need.role != bound.role) {
+                continue;
+            }
             for dependency in bound.factory.dependencies {
                 let other = self.cx.dependency(&slot, dependency.name).to_owned();
                 let by = By::Component {
@@ -158,7 +164,7 @@ impl Binder<'_> {
 
     fn bindings(&mut self) -> BTreeMap<String, Binding> {
         let mut bindings = BTreeMap::new();
-        for (slot, need) in &self.needs {
+        for (slot, need) in self.needs.iter().filter(|(_, need)| !need.mixed) {
             let Some(bound) = self.cx.bound(slot) else {
                 self.diagnostics.push(unbound(slot, need, self.cx));
                 continue;

@@ -1,6 +1,6 @@
 //! Needs: regions whose tensor ops have slots.
 //! Establishes: no tensor op stands alone; each is in a `backend::Run` with those of its slot that it is
-//! connected to, and a run never waits for what one of its ops alone would not wait for longer.
+//! connected to; what reads only what is there from the start never waits for a component or for the wire.
 //! Example: `t = MatMul(x, w); y = Relu(t)` on "compute" -> `y = backend::Run(x) {graph}`, `w` inside it.
 //!
 //! Each op gets a *level*: that of the ops of its slot before it, and one more than that of anything else

@@ -127,6 +127,7 @@ impl Infer<'_> {
                     };
                 }
                 self.diagnostics.push(error);
+                return;
             }
         }
         // An element-wise op has one element type: an input of the module learns it from the others.

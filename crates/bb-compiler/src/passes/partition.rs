@@ -279,7 +279,7 @@ fn arrival(value: ValueId, port: i64, class: Option<&str>, call: &Node) -> Node 
 fn last_nodes(graph: &Graph) -> Vec<NodeId> {
     let makers = producers(graph);
     let mut waited_for = vec![false; graph.nodes.len()];
-    for node in &graph.nodes {
+    for node in graph.nodes.iter().filter(|node| !node.op.is(domains::SYSCALL, "AppEmit")) {
         let read = reads(node).filter_map(|value| makers[value.0 as usize]);
         for before in read.chain(node.after.iter().copied()) {
             waited_for[before.0 as usize] = true;

@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use bb_ir::Diagnostic;
 use bb_ir::program::{Attribute, Graph, Node, Program, Span, ValueId, domains};
 
-use crate::edit::{module_graphs, nested_mut, order_effects, producers, reads, short_name, text};
+use crate::edit::{
+    module_graphs, nested_mut, order_effects, producers, reads, retain_nodes, short_name, text,
+};
 use crate::{Context, Diagnostics};
 
 pub(crate) fn place(p: &mut Program, _: &Context) -> Result<(), Diagnostics> {
@@ -28,25 +30,18 @@ fn uses_classes(graph: &Graph) -> bool {
 }
 
 fn place_graph(graph: &mut Graph, diagnostics: &mut Diagnostics) {
+    place_readers(graph);
     copy_constants(graph);
-    let mut places: Vec<Option<String>> = vec![None; graph.values.len()];
-    // Forward: an op without a class of its own runs where what it reads is.
-    for node in &mut graph.nodes {
-        if node.place.is_none() {
-            node.place = node.inputs.iter().flatten().find_map(|value| places[value.0 as usize].clone());
-        }
-        for value in node.outputs.iter().flatten() {
-            places[value.0 as usize].clone_from(&node.place);
-        }
-    }
-    // Backward: or else where what it gives is read.
+    let mut places = place_readers(graph);
+    // Backward: or else where what it gives is read. An input belongs to its first reader.
+    let makers = producers(graph);
     for node in graph.nodes.iter_mut().rev() {
         if node.place.is_none() {
             node.place = node.outputs.iter().flatten().find_map(|value| places[value.0 as usize].clone());
         }
-        for value in node.inputs.iter().flatten() {
+        for value in reads(node) {
             let held = &mut places[value.0 as usize];
-            if held.is_none() {
+            if held.is_none() || (makers[value.0 as usize].is_none() && node.place.is_some()) {
                 held.clone_from(&node.place);
             }
         }
@@ -76,6 +71,21 @@ fn place_graph(graph: &mut Graph, diagnostics: &mut Diagnostics) {
             place_nested(nested, &place);
         }
     }
+}
+
+/// Forward: an op without a class of its own runs where what it reads is; gives each value's class.
+fn place_readers(graph: &mut Graph) -> Vec<Option<String>> {
+    let mut places: Vec<Option<String>> = vec![None; graph.values.len()];
+    for node in &mut graph.nodes {
+        if node.place.is_none() {
+            let read = reads(node).find_map(|value| places[value.0 as usize].clone());
+            node.place = read;
+        }
+        for value in node.outputs.iter().flatten() {
+            places[value.0 as usize].clone_from(&node.place);
+        }
+    }
+    places
 }
 
 /// Nested graphs run at one class as a whole.
@@ -131,6 +141,18 @@ fn copy_constants(graph: &mut Graph) {
         })
         .collect();
     crate::edit::prepend(graph, nodes);
+    let mut read = vec![false; graph.values.len()];
+    graph.nodes.iter().flat_map(reads).for_each(|value| read[value.0 as usize] = true);
+    graph.outputs.iter().for_each(|output| read[output.value.0 as usize] = true);
+    let keep: Vec<bool> = graph
+        .nodes
+        .iter()
+        .map(|node| {
+            let copied = node.place.is_none() && node.op.is(domains::SYSCALL, "Constant");
+            !copied || node.outputs.iter().flatten().any(|value| read[value.0 as usize])
+        })
+        .collect();
+    retain_nodes(graph, &keep);
 }
 
 fn check_edges(
@@ -178,7 +200,7 @@ fn check_edges(
 
 fn unplaced(node: &Node, classes: &BTreeSet<String>) -> Diagnostic {
     let error =
-        Diagnostic::new(format!("{} has no place", node.op)).label(node.span.clone(), "recorded here");
+        Diagnostic::new(format!("{} has no place", node.op.name())).label(node.span.clone(), "recorded here");
     if classes.is_empty() {
         return error.help("a program that crosses the wire says where it starts: `g.on(\"class\", |g| …)`");
     }

@@ -15,7 +15,10 @@ pub(crate) fn verify(p: &mut Program, _: &Context) -> Result<(), Diagnostics> {
         return Err(error.into());
     }
     if let Err(errors) = p.verify() {
-        diagnostics.extend(errors.into_iter().map(|error| Diagnostic::new(error.to_string())));
+        diagnostics.extend(errors.into_iter().map(|error| {
+            Diagnostic::new(format!("`{}` is not well-formed: {}", error.graph, error.fault))
+                .label(error.span, "recorded here")
+        }));
         return Err(diagnostics);
     }
     if p.modules.is_empty() {

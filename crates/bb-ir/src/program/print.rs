@@ -13,11 +13,11 @@ impl Display for Program {
         writeln!(f, "program {} opset {}", Name(&self.name), self.opset)?;
         for module in &self.modules {
             writeln!(f, "\nmodule {} {{", Name(&module.name))?;
-            write_graph(f, &module.body, 1)?;
+            write_graph(f, &module.body, None, 1)?;
             f.write_str("}\n")?;
             if let Some(bootstrap) = &module.bootstrap {
                 writeln!(f, "\nbootstrap {} {{", Name(&module.name))?;
-                write_graph(f, bootstrap, 1)?;
+                write_graph(f, bootstrap, None, 1)?;
                 f.write_str("}\n")?;
             }
         }
@@ -47,7 +47,7 @@ impl Display for Target {
                 RegionKind::Receive => "receive",
             };
             writeln!(f, "  region {index} {kind} {{")?;
-            write_graph(f, &region.graph, 2)?;
+            write_graph(f, &region.graph, None, 2)?;
             f.write_str("  }\n")?;
         }
         f.write_str("}\n")
@@ -70,11 +70,11 @@ impl Display for Binding {
 
 impl Display for Graph {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write_graph(f, self, 0)
+        write_graph(f, self, None, 0)
     }
 }
 
-fn write_graph(f: &mut Formatter<'_>, graph: &Graph, depth: usize) -> fmt::Result {
+fn write_graph(f: &mut Formatter<'_>, graph: &Graph, outer: Option<&Graph>, depth: usize) -> fmt::Result {
     let indent = "  ".repeat(depth);
     for input in &graph.inputs {
         write!(f, "{indent}in ")?;
@@ -84,7 +84,10 @@ fn write_graph(f: &mut Formatter<'_>, graph: &Graph, depth: usize) -> fmt::Resul
     for capture in &graph.captures {
         write!(f, "{indent}capture ")?;
         write_definition(f, graph, capture.inner)?;
-        writeln!(f, " = outer {}", capture.outer.0)?;
+        match outer {
+            Some(outer) => writeln!(f, " = {}", Ref(outer, Some(capture.outer)))?,
+            None => writeln!(f, " = %?{}", capture.outer.0)?,
+        }
     }
     for (index, node) in graph.nodes.iter().enumerate() {
         write!(f, "{indent}{index}: ")?;
@@ -131,10 +134,10 @@ fn write_node(f: &mut Formatter<'_>, graph: &Graph, node: &Node, depth: usize) -
     if f.alternate() && node.span.is_known() {
         write!(f, " at {}", Name(&node.span.to_string()))?;
     }
-    write_attributes(f, node, depth)
+    write_attributes(f, graph, node, depth)
 }
 
-fn write_attributes(f: &mut Formatter<'_>, node: &Node, depth: usize) -> fmt::Result {
+fn write_attributes(f: &mut Formatter<'_>, outer: &Graph, node: &Node, depth: usize) -> fmt::Result {
     let is_graph = |attribute: &Attribute| matches!(attribute, Attribute::Graph(_));
     let mut plain = node.attributes.iter().filter(|(_, attribute)| !is_graph(attribute)).peekable();
     if plain.peek().is_some() {
@@ -149,7 +152,7 @@ fn write_attributes(f: &mut Formatter<'_>, node: &Node, depth: usize) -> fmt::Re
         if let Attribute::Graph(graph) = attribute {
             let indent = "  ".repeat(depth + 1);
             writeln!(f, "\n{indent}{} = graph {} {{", Name(name), Name(&graph.name))?;
-            write_graph(f, graph, depth + 2)?;
+            write_graph(f, graph, Some(outer), depth + 2)?;
             write!(f, "{indent}}}")?;
         }
     }
@@ -166,7 +169,7 @@ fn write_attribute(f: &mut Formatter<'_>, attribute: &Attribute) -> fmt::Result 
         Attribute::Strs(values) => write_list(f, values, |f, value| write!(f, "{value:?}")),
         Attribute::Tensor(tensor) => write!(f, "{tensor}"),
         Attribute::Value(value) => write!(f, "value {value}"),
-        Attribute::Graph(graph) => write_graph(f, graph, 0),
+        Attribute::Graph(graph) => write_graph(f, graph, None, 0),
     }
 }
 

@@ -1,0 +1,19 @@
+# A dependency that the component does not declare.
+option bind compute IdleBackend
+option bind other IdleBackend
+option dependency compute codec other
+
+---- input
+program Dense opset 21
+
+module Dense {
+  in %x: f32[?,2]
+  0: %w: f32[2,3] = syscall::Constant() {value = f32[2,3] [[1, 2, 3], [4, 5, 6]]}
+  1: %t = MatMul(%x, %w) slot compute at "src/dense.rs:10:30"
+  2: %y = Relu(%t) slot compute at "src/dense.rs:11:30"
+  out y = %y
+}
+
+---- output
+error: test::IdleBackend in slot "compute" has no dependency "codec" for slot "other" to stand for
+   = note: its dependencies: none
