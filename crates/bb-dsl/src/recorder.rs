@@ -41,6 +41,8 @@ pub(crate) type Effect = (Option<String>, String);
 
 /// A recorded value.
 pub(crate) struct ValueRecord {
+    /// Its name without a number, for messages.
+    hint: String,
     pub(crate) frame: usize,
     pub(crate) id: ValueId,
     pub(crate) place: Option<String>,
@@ -293,9 +295,10 @@ impl Graph {
         at: &'static Location<'static>,
     ) -> Output {
         let place = self.frame().place.clone();
+        let hint = name.split(':').next().unwrap_or_default().to_owned();
         let id = self.frame().graph.add_value(name, ty);
         let value = self.values.len() as u32;
-        self.values.push(ValueRecord { frame: self.current, id, place, made_at: at, constant });
+        self.values.push(ValueRecord { hint, frame: self.current, id, place, made_at: at, constant });
         Output { recorder: self.recorder, value, made_at: at }
     }
 
@@ -457,7 +460,8 @@ impl Graph {
         let parent = self.frames[frame].parent.unwrap_or(record.frame);
         let outer = self.reach(parent, value);
         let info = self.frames[parent].graph.value(outer).clone();
-        let name = self.unique(info.name.split(':').next().unwrap_or_default());
+        let hint = self.values[value as usize].hint.clone();
+        let name = self.unique(&hint);
         let graph = &mut self.frames[frame].graph;
         let inner = graph.add_value(name, info.ty);
         graph.captures.push(Capture { outer, inner });
@@ -469,7 +473,7 @@ impl Graph {
     fn check_reach(&self, output: Output, at: &'static Location<'static>) -> Result<(), Diagnostic> {
         let record = &self.values[output.value as usize];
         let here = self.place();
-        let name = self.name_of(output);
+        let name = record.hint.as_str();
         let used = Span::of(at);
         let made = Span::of(record.made_at);
         let elsewhere = match (record.place.as_deref(), here) {
@@ -484,11 +488,11 @@ impl Graph {
                     while outer != record.frame {
                         match self.frames[outer].parent {
                             Some(parent) => outer = parent,
-                            None => return Err(leaked(&name, used, made)),
+                            None => return Err(leaked(name, used, made)),
                         }
                     }
                     return Err(match elsewhere {
-                        Some((there, here)) => misplaced(&name, (there, made), (here, used)),
+                        Some((there, here)) => misplaced(name, (there, made), (here, used)),
                         None => Diagnostic::new(format!(
                             "`{name}` is a value of the sender's execution but is used in the receiver's"
                         ))
@@ -498,21 +502,13 @@ impl Graph {
                         .help(format!("add `{name}` to the values that are sent")),
                     });
                 }
-                _ => return Err(leaked(&name, used, made)),
+                _ => return Err(leaked(name, used, made)),
             }
         }
         match elsewhere {
-            Some((there, here)) => Err(misplaced(&name, (there, made), (here, used))),
+            Some((there, here)) => Err(misplaced(name, (there, made), (here, used))),
             None => Ok(()),
         }
-    }
-
-    /// A value's name, for people.
-    fn name_of(&self, output: Output) -> String {
-        let record = &self.values[output.value as usize];
-        let graph = &self.frames[record.frame].graph;
-        let name = graph.values.get(record.id.0 as usize).map_or("this value", |info| info.name.as_str());
-        name.split(':').next().unwrap_or(name).to_owned()
     }
 }
 
