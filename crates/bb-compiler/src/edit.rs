@@ -1,10 +1,11 @@
 //! What several passes do to graphs: effect order, removal of nodes, dense numbering.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::mem;
 
 use bb_ir::program::{Attribute, Graph, Node, NodeId, OpId, Program, Role, Span, ValueId, domains};
 use bb_ir::{Value, ValueType};
+use hashbrown::HashMap;
 
 /// Whether the op is a tensor op that a backend runs.
 pub(crate) fn is_tensor_op(node: &Node) -> bool {

@@ -2,6 +2,8 @@
 //!
 //! `BB_BLESS=1 cargo test -p bb-compiler` rewrites the expectations.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by a panic")]
+
 mod support;
 
 use std::path::Path;

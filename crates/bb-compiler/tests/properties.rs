@@ -1,5 +1,7 @@
 //! What holds for every program: nothing is lost, nothing runs in a circle, the same program gives the same result.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by a panic")]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! The recorder that a module writes into.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::panic::Location;
 
@@ -23,10 +23,10 @@ pub struct Graph {
     pub(crate) frames: Vec<Frame>,
     pub(crate) current: usize,
     pub(crate) values: Vec<ValueRecord>,
-    pub(crate) names: HashMap<String, u32>,
+    pub(crate) names: BTreeMap<String, u32>,
     pub(crate) calls: Vec<PendingCall>,
-    inputs: HashMap<String, &'static Location<'static>>,
-    emitted: HashMap<(usize, String), &'static Location<'static>>,
+    inputs: BTreeMap<String, &'static Location<'static>>,
+    emitted: BTreeMap<(usize, String), &'static Location<'static>>,
 }
 
 impl Graph {
@@ -38,10 +38,10 @@ impl Graph {
             frames: vec![Frame::new(module.to_owned(), FrameKind::Root, None, None)],
             current: 0,
             values: Vec::new(),
-            names: HashMap::new(),
+            names: BTreeMap::new(),
             calls: Vec::new(),
-            inputs: HashMap::new(),
-            emitted: HashMap::new(),
+            inputs: BTreeMap::new(),
+            emitted: BTreeMap::new(),
         }
     }
 

@@ -4,7 +4,7 @@
 //! an answer. [`Graph`] holds them in a list that only grows, so that a handle kept for too long can still be
 //! named in an error.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::panic::Location;
 
@@ -57,9 +57,9 @@ pub(crate) struct Frame {
     pub(crate) place: Option<String>,
     pub(crate) touched: BTreeSet<Effect>,
     parent: Option<usize>,
-    last: HashMap<Effect, NodeId>,
-    constants: HashMap<(u32, Option<String>), ValueId>,
-    captures: HashMap<u32, ValueId>,
+    last: BTreeMap<Effect, NodeId>,
+    constants: BTreeMap<(u32, Option<String>), ValueId>,
+    captures: BTreeMap<u32, ValueId>,
 }
 
 /// What a frame is.
@@ -242,9 +242,9 @@ impl Frame {
             place,
             touched: BTreeSet::new(),
             parent,
-            last: HashMap::new(),
-            constants: HashMap::new(),
-            captures: HashMap::new(),
+            last: BTreeMap::new(),
+            constants: BTreeMap::new(),
+            captures: BTreeMap::new(),
         }
     }
 }

@@ -110,7 +110,6 @@ impl<V: Values, const N: usize> Values for [V; N] {
 macro_rules! tuples {
     ($(($($item:ident $index:tt),*))*) => {$(
         impl<$($item: Values),*> Values for ($($item,)*) {
-            #[allow(unused_mut, reason = "the empty tuple counts nothing")]
             const COUNT: Option<usize> = {
                 let mut count = Some(0);
                 $(count = match (count, $item::COUNT) {
@@ -121,24 +120,29 @@ macro_rules! tuples {
             };
 
             fn append_to(&self, list: &mut Vec<Output>) {
-                let _ = &list;
                 $(self.$index.append_to(list);)*
             }
             fn like(&self, next: &mut dyn FnMut() -> Output) -> Self {
-                let _ = &next;
                 ($(self.$index.like(next),)*)
             }
             fn of(count: usize, next: &mut dyn FnMut() -> Output) -> Self {
                 let fixed = 0 $(+ $item::COUNT.unwrap_or(0))*;
-                let (_rest, _) = (count.saturating_sub(fixed), &next);
-                ($($item::of($item::COUNT.unwrap_or(_rest), next),)*)
+                let rest = count.saturating_sub(fixed);
+                ($($item::of($item::COUNT.unwrap_or(rest), next),)*)
             }
         }
     )*};
 }
 
+impl Values for () {
+    const COUNT: Option<usize> = Some(0);
+
+    fn append_to(&self, _: &mut Vec<Output>) {}
+    fn like(&self, _: &mut dyn FnMut() -> Output) -> Self {}
+    fn of(_: usize, _: &mut dyn FnMut() -> Output) -> Self {}
+}
+
 tuples! {
-    ()
     (A 0)
     (A 0, B 1)
     (A 0, B 1, C 2)

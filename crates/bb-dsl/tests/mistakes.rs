@@ -1,5 +1,7 @@
 //! Every mistake that recording finds: what is said, and which lines it points at.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by a panic")]
+
 use std::cell::Cell;
 
 use bb_dsl::{

@@ -1,5 +1,7 @@
 //! What recording gives: the programs that modules write.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by a panic")]
+
 use bb_dsl::{
     AggregatorSlot, BackendSlot, DataSourceSlot, Fit, Graph, ModelSlot, Module, PeerSelectorSlot, Program,
     Quorum, Tensor, secs,

@@ -2,7 +2,7 @@
 //! Establishes: ONNX ops in place of every `Gradient`, on the same slot and class.
 //! Example: `y = ReduceSum(Tanh(x)); d = Gradient(x) {xs = ["x"], y = "y"}` -> `…; d = Mul(…, 1 - tanh²)`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
 use bb_autodiff::Gradients;
@@ -13,6 +13,7 @@ use bb_ir::onnx::{
 };
 use bb_ir::program::{Attribute, Graph, Node, OpId, Program, ValueId, domains};
 use bb_ir::{Diagnostic, Dim, Tensor, ValueType};
+use hashbrown::HashMap;
 
 use super::infer_types::infer;
 use crate::edit::{module_graphs, nested_mut, order_effects, producers, renumber};
@@ -107,10 +108,8 @@ fn gradient(graph: &mut Graph, node: &Node, opset: i64) -> Result<Vec<ValueId>, 
     let wanted: Vec<&str> = xs.iter().map(String::as_str).collect();
     let made = Gradients::of(&proto, opset, &y, &wanted).map_err(|error| blame(error.to_string()))?;
 
-    let prefix = format!(
-        "{}",
-        node.outputs.iter().flatten().next().map_or("gradient", |value| &graph.value(*value).name)
-    );
+    let first = node.outputs.iter().flatten().next();
+    let prefix = first.map_or("gradient", |value| &graph.value(*value).name).to_owned();
     let mut values = by_name;
     // A forward op may be given an output that its gradient reads.
     for (&index, changed) in slice.iter().zip(&made.graph.node) {

@@ -8,10 +8,11 @@
 //! so every edge that leaves a run goes to a higher level and no circle can come about.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::mem;
 
 use bb_ir::program::{Attribute, Graph, NamedValue, Node, NodeId, OpId, Program, ValueId, domains};
+use hashbrown::HashMap;
 
 use crate::edit::{is_tensor_op, producers, reads, region_graphs, remove_dead, renumber};
 use crate::{Context, Diagnostics};

@@ -3,11 +3,11 @@
 //! and shape for the common ONNX ops; no op reads what it cannot take.
 //! Example: `y = MatMul(x: f32[?,2], w: f32[2,3])` -> `y: f32[?,3]`.
 
-use std::collections::HashMap;
 use std::mem;
 
 use bb_ir::program::{Attribute, Graph, Node, Program, Span, ValueId, domains};
 use bb_ir::{Diagnostic, Dim, Tensor, Value, ValueType};
+use hashbrown::HashMap;
 
 use super::types::{Known, Signature, merge, onnx_outputs, signature};
 use crate::edit::{is_tensor_op, module_graphs, short_name};

@@ -2,11 +2,11 @@
 //! Establishes: the root module alone, every call replaced by the ops of the module that it called.
 //! Example: `y = module::Relu(x)` -> `Relu:1/relu = Relu(x)`, and `Relu:1/relu` wherever `y` was read.
 
-use std::collections::HashMap;
 use std::mem;
 
 use bb_ir::Diagnostic;
 use bb_ir::program::{Attribute, Graph, Node, NodeId, Program, ValueId, domains};
+use hashbrown::HashMap;
 
 use crate::edit::{is_tensor_op, nested, nested_mut, order_effects, renumber, touched};
 use crate::{Context, Diagnostics};

@@ -4,13 +4,13 @@
 //! Example: `Call(peers, x) {class "client", body, each}` on "server" -> `Send(peers, x) {kind "request"}` in
 //! `M.server`, a receive region in `M.client` that ends in `Send {kind "reply"}`, and an answer region in `M.server`.
 
-use std::collections::HashMap;
 use std::mem;
 
 use bb_ir::program::{
     Attribute, Graph, NamedValue, Node, NodeId, OpId, Program, Region, RegionKind, Target, ValueId, domains,
 };
 use bb_ir::{Diagnostic, ValueType};
+use hashbrown::HashMap;
 
 use crate::edit::{prepend, producers, reads, renumber, retain_nodes, take_graph, text, trigger};
 use crate::{Context, Diagnostics};

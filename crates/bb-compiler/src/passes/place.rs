@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use bb_ir::Diagnostic;
 use bb_ir::program::{Attribute, Graph, Node, Program, Span, ValueId, domains};
+use hashbrown::HashMap;
 
 use crate::edit::{
     module_graphs, nested_mut, order_effects, producers, reads, retain_nodes, short_name, text,
@@ -109,7 +110,7 @@ fn place_nested(graph: &mut Graph, place: &Option<String>) {
 /// A constant that several classes read is made on each of them.
 fn copy_constants(graph: &mut Graph) {
     let makers = producers(graph);
-    let mut made: std::collections::HashMap<(ValueId, String), ValueId> = std::collections::HashMap::new();
+    let mut made: HashMap<(ValueId, String), ValueId> = HashMap::new();
     let mut copies: Vec<(ValueId, ValueId, String)> = Vec::new();
     for index in 0..graph.nodes.len() {
         let Some(place) = graph.nodes[index].place.clone() else { continue };

@@ -1,6 +1,6 @@
 //! Reads the text form of a program back.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use bb_ir::program::{
     Attribute, Capture, Graph, Module, NamedValue, Node, NodeId, OpId, Program, Region, RegionKind, Span,
@@ -20,12 +20,12 @@ pub fn program(text: &str) -> Program {
         match parser.name().as_str() {
             "module" => {
                 let name = parser.name();
-                let body = parser.braced_graph(&HashMap::new());
+                let body = parser.braced_graph(&BTreeMap::new());
                 program.modules.push(Module { name, body, bootstrap: None });
             }
             "bootstrap" => {
                 let name = parser.name();
-                let graph = parser.braced_graph(&HashMap::new());
+                let graph = parser.braced_graph(&BTreeMap::new());
                 let module = program.modules.iter_mut().find(|module| module.name == name);
                 module.expect("a module before its bootstrap").bootstrap = Some(graph);
             }
@@ -86,7 +86,7 @@ struct Parser {
     at: usize,
 }
 
-type Names = HashMap<String, ValueId>;
+type Names = BTreeMap<String, ValueId>;
 
 impl Parser {
     fn peek(&self, ahead: usize) -> Option<&Token> {
@@ -151,7 +151,7 @@ impl Parser {
                 "receive" => RegionKind::Receive,
                 other => panic!("a region of kind {other}"),
             };
-            regions.push(Region { kind, graph: self.braced_graph(&HashMap::new()) });
+            regions.push(Region { kind, graph: self.braced_graph(&BTreeMap::new()) });
         }
         Target { name, class, regions }
     }
