@@ -5,37 +5,80 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use bb_ir::Digest;
-use bb_ir::program::Program;
+use bb_ir::onnx::ModelProto;
+use bb_ir::passport::{Passport, PassportError};
+use bb_ir::program::{Program, ProgramError, VerifyError};
+use prost::Message;
+use thiserror::Error;
 
 use crate::ComponentFactory;
 use crate::engine::dense::Lowered;
 use crate::engine::lower::lower;
 
+/// The version that this compiler and runtime write into artifacts; artifacts of other minor versions are refused.
+pub const COMPILER_VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// A compiled program: what `install` takes.
 ///
 /// Made by the compiler it carries the factories of the components bound to it; decoded from bytes it carries
-/// none, and the host registers them with `Config::register`. A clone is the same program: all nodes of a process
-/// that install it share one copy.
+/// none, and the host registers them with [`Config::register`](crate::Config::register). A clone is the same
+/// program: all nodes of a process that install it share one copy.
 #[derive(Clone)]
 pub struct CompiledModel(Arc<Shared>);
 
 struct Shared {
     program: Arc<Program>,
     factories: BTreeMap<&'static str, ComponentFactory>,
-    lowered: OnceLock<Arc<Lowered>>,
-    digest: OnceLock<Digest>,
+    passport: OnceLock<Result<Passport, PassportError>>,
+    lowered: OnceLock<Result<Arc<Lowered>, Vec<VerifyError>>>,
+}
+
+/// Why bytes are not a compiled program; whoever made them is at fault.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ArtifactError {
+    /// The bytes are not an ONNX model.
+    #[error("the bytes are not an ONNX model: {reason}")]
+    NotProtobuf {
+        /// What the decoder says.
+        reason: String,
+    },
+    /// The model is not a program.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
 }
 
 impl CompiledModel {
     /// A compiled program with the factories of its components.
     pub fn new(program: Program, factories: BTreeMap<&'static str, ComponentFactory>) -> Self {
-        let shared = Shared {
-            program: Arc::new(program),
-            factories,
-            lowered: OnceLock::new(),
-            digest: OnceLock::new(),
+        Self::from_parts(program, factories, OnceLock::new())
+    }
+
+    /// Reads what [`CompiledModel::encode`] wrote. Whether its passport fits is checked by `install`.
+    ///
+    /// # Errors
+    /// [`ArtifactError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, ArtifactError> {
+        let model = ModelProto::decode(bytes)
+            .map_err(|error| ArtifactError::NotProtobuf { reason: error.to_string() })?;
+        let program = Program::from_onnx(&model)?;
+        Ok(Self::from_parts(program, BTreeMap::new(), OnceLock::from(Passport::of(&model))))
+    }
+
+    /// The artifact: one ONNX model with its passport.
+    pub fn encode(&self) -> Vec<u8> {
+        self.to_model().encode_to_vec()
+    }
+
+    /// The artifact as an ONNX model with its passport.
+    pub fn to_model(&self) -> ModelProto {
+        let mut model = self.0.program.to_onnx();
+        let compiler = match self.passport() {
+            Ok(passport) => passport.compiler.as_str(),
+            Err(_) => COMPILER_VERSION,
         };
-        Self(Arc::new(shared))
+        Passport::stamp(&mut model, compiler);
+        model
     }
 
     /// The program.
@@ -48,14 +91,40 @@ impl CompiledModel {
         &self.0.factories
     }
 
-    /// The digest of the program, by which messages name it.
-    pub fn digest(&self) -> Digest {
-        *self.0.digest.get_or_init(|| Digest::of(format!("{:?}", self.0.program).as_bytes()))
+    /// The passport: its digest is the name of the program in messages.
+    ///
+    /// # Errors
+    /// [`PassportError`], if the artifact was decoded and its passport is missing or does not fit it.
+    pub fn passport(&self) -> Result<&Passport, &PassportError> {
+        let stamp = || Ok(Passport::stamp(&mut self.0.program.to_onnx(), COMPILER_VERSION));
+        self.0.passport.get_or_init(stamp).as_ref()
     }
 
-    /// The program in dense form, made once.
-    pub(crate) fn lowered(&self) -> &Arc<Lowered> {
-        self.0.lowered.get_or_init(|| Arc::new(lower(&self.0.program)))
+    /// The digest of the program, by which messages name it; all zeros if its passport does not fit.
+    pub fn digest(&self) -> Digest {
+        self.passport().map(|passport| passport.digest).unwrap_or_default()
+    }
+
+    /// The program in dense form, verified and made once.
+    pub(crate) fn lowered(&self) -> Result<&Arc<Lowered>, &Vec<VerifyError>> {
+        let lower = || self.0.program.verify().map(|()| Arc::new(lower(&self.0.program)));
+        self.0.lowered.get_or_init(lower).as_ref()
+    }
+
+    fn from_parts(
+        program: Program,
+        factories: BTreeMap<&'static str, ComponentFactory>,
+        passport: OnceLock<Result<Passport, PassportError>>,
+    ) -> Self {
+        let shared = Shared { program: Arc::new(program), factories, passport, lowered: OnceLock::new() };
+        Self(Arc::new(shared))
+    }
+}
+
+impl From<&Self> for CompiledModel {
+    /// The same program.
+    fn from(model: &Self) -> Self {
+        model.clone()
     }
 }
 

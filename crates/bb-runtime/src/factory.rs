@@ -133,8 +133,10 @@ pub struct ComponentFactory {
     /// The Rust name of its configuration type, for messages.
     pub config_type: &'static str,
     type_id: TypeId,
-    construct: fn(Option<&dyn Any>) -> Result<Box<dyn DynComponent>, ConstructError>,
+    construct: Construct,
 }
+
+type Construct = fn(Option<&dyn Any>) -> Result<Box<dyn DynComponent>, ConstructError>;
 
 /// Why a component could not be made.
 #[derive(Debug)]

@@ -27,7 +27,7 @@ pub use bb_ir::{
     Tensor, TensorError, TensorMap, Time, Value, ValueType, onnx,
 };
 pub use clock::{Clock, SystemClock};
-pub use compiled::CompiledModel;
+pub use compiled::{ArtifactError, COMPILER_VERSION, CompiledModel};
 pub use config::Config;
 pub use contracts::{
     Aggregator, Answer, Backend, BackendError, BackendGraph, Batch, Completion, Component, ComponentError,

@@ -21,6 +21,9 @@ use crate::{ComponentError, DynComponent, ExecId, PeerId, Role, Tensor, Time, Va
 /// The results of an op, in order.
 pub(crate) type Results = SmallVec<[Value; 2]>;
 
+/// The prepared graphs of a target, by the number of their run.
+pub(crate) type Executables = Box<[Box<dyn Executable>]>;
+
 /// What a call gave.
 #[derive(Debug)]
 pub(crate) enum Called {
@@ -34,7 +37,7 @@ pub(crate) struct Components {
     /// For each slot, what its component declared.
     dependencies: Box<[Box<[ResolvedDependency]>]>,
     /// For each installed target, the graphs of its regions.
-    executables: Box<[Box<[Box<dyn Executable>]>]>,
+    executables: Box<[Executables]>,
 }
 
 /// A dependency that a component declared, and the slot that stands for it.
@@ -72,7 +75,7 @@ impl Components {
     pub(crate) fn new(
         held: Box<[Option<Box<dyn DynComponent>>]>,
         dependencies: Box<[Box<[ResolvedDependency]>]>,
-        executables: Box<[Box<[Box<dyn Executable>]>]>,
+        executables: Box<[Executables]>,
     ) -> Self {
         Self { held, dependencies, executables }
     }

@@ -1,6 +1,8 @@
 //! Why a program was not installed.
 
-use bb_ir::program::Span;
+use bb_ir::Digest;
+use bb_ir::passport::PassportError;
+use bb_ir::program::{Span, VerifyError};
 use thiserror::Error;
 
 use crate::contracts::{BackendError, ComponentError};
@@ -49,9 +51,9 @@ pub enum InstallError {
     )]
     DigestMismatch {
         /// The digest in the passport.
-        expected: String,
+        expected: Digest,
         /// The digest of the artifact.
-        got: String,
+        got: Digest,
     },
     /// An address that the node cannot have.
     #[error(transparent)]
@@ -60,10 +62,10 @@ pub enum InstallError {
     #[error(transparent)]
     InvalidLimits(#[from] NodeConfigError),
     /// The artifact's program is not well-formed.
-    #[error("the artifact is not well-formed: {reason}")]
+    #[error("the artifact is not well-formed: {}", each(errors))]
     Malformed {
         /// What is wrong.
-        reason: String,
+        errors: Vec<VerifyError>,
     },
     /// A component needs a configuration.
     #[error("slot `{slot}`: {type_name} needs a configuration of type {expected}; give it with Config::with")]
@@ -88,6 +90,12 @@ pub enum InstallError {
         role: Role,
         /// What is wrong with the slot it is taken from.
         reason: String,
+    },
+    /// The artifact's passport is missing or cannot be read.
+    #[error("{source}")]
+    NoPassport {
+        /// What is wrong with it.
+        source: PassportError,
     },
     /// Nothing is to be installed.
     #[error("no targets are given; the artifact has {available:?}")]

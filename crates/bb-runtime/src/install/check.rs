@@ -3,12 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bb_ir::Digest;
+use bb_ir::passport::{Passport, PassportError};
+
+use crate::compiled::COMPILER_VERSION;
 use crate::engine::components::ResolvedDependency;
 use crate::engine::dense::{Lowered, Target};
 use crate::{CompiledModel, ComponentFactory, Config, InstallError, Role};
 
 /// What an installation will be made of.
 pub(super) struct Checked {
+    pub(super) lowered: Arc<Lowered>,
+    pub(super) program: Digest,
     pub(super) targets: Vec<Arc<Target>>,
     /// For each slot of the program the factory of its component, if the targets need it.
     pub(super) slots: Vec<Option<CheckedSlot>>,
@@ -40,7 +46,8 @@ pub(super) fn check(model: &CompiledModel, names: &[&str], config: &Config) -> R
         }
         indices.push(index);
     }
-    let lowered = model.lowered();
+    let passport = passport(model)?;
+    let lowered = model.lowered().map_err(|errors| InstallError::Malformed { errors: errors.clone() })?;
     let mut targets = Vec::with_capacity(indices.len());
     let mut unresolved = Vec::new();
     for index in indices {
@@ -55,7 +62,27 @@ pub(super) fn check(model: &CompiledModel, names: &[&str], config: &Config) -> R
     let factories = factories(model, config)?;
     let slots = check_slots(lowered, &targets, &factories)?;
     check_configurations(lowered, config)?;
-    Ok(Checked { targets, slots })
+    Ok(Checked { lowered: Arc::clone(lowered), program: passport.digest, targets, slots })
+}
+
+/// The artifact's passport: it must fit the artifact and come from a compiler that this runtime understands.
+fn passport(model: &CompiledModel) -> Result<&Passport, InstallError> {
+    let passport = model.passport().map_err(|error| match error {
+        PassportError::DigestMismatch { expected, got } => {
+            InstallError::DigestMismatch { expected: *expected, got: *got }
+        }
+        other => InstallError::NoPassport { source: other.clone() },
+    })?;
+    if minor_version(&passport.compiler) != minor_version(COMPILER_VERSION) {
+        let expected = format!("{}.*", minor_version(COMPILER_VERSION));
+        return Err(InstallError::WrongCompilerVersion { expected, got: passport.compiler.clone() });
+    }
+    Ok(passport)
+}
+
+/// `0.1` of `0.1.7`.
+fn minor_version(version: &str) -> &str {
+    version.rsplit_once('.').map_or(version, |(minor, _)| minor)
 }
 
 /// All component types that are known, by name.

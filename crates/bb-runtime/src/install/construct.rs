@@ -19,7 +19,7 @@ pub(super) fn construct(
     checked: &Checked,
     config: &Config,
 ) -> Result<Components, InstallError> {
-    let lowered = model.lowered();
+    let lowered = &checked.lowered;
     let mut held = Vec::with_capacity(checked.slots.len());
     for (index, slot) in checked.slots.iter().enumerate() {
         held.push(match slot {
@@ -90,8 +90,8 @@ fn check_support(
             for run in &region.runs {
                 let node = &graph.nodes[region.nodes[run.op as usize] as usize];
                 let Some(Attribute::Graph(inner)) = node.attributes.get("graph") else { continue };
-                let names = &model.lowered().slots[run.slot as usize];
-                with_backend(model.lowered(), run.slot, held, |backend| {
+                let names = &checked.lowered.slots[run.slot as usize];
+                with_backend(&checked.lowered, run.slot, held, |backend| {
                     each_op(inner, &mut |op, span| {
                         if !backend.supports(op) {
                             unsupported.push(UnsupportedOp {

@@ -6,9 +6,6 @@
 mod check;
 mod construct;
 
-use std::sync::Arc;
-
-use crate::engine::dense::Target;
 use crate::{Address, CompiledModel, Config, InstallError, Node, PeerId};
 
 /// Installs targets of a compiled program on a node of their own.
@@ -29,6 +26,6 @@ pub fn install(
     let _entered = span.enter();
     let checked = check::check(&model, targets, &config)?;
     let components = construct::construct(&model, &checked, &config)?;
-    let targets: Arc<[Arc<Target>]> = checked.targets.into();
-    Node::build(peer_id, addresses, &model, targets, components, config)
+    let check::Checked { lowered, program, targets, .. } = checked;
+    Node::build(peer_id, addresses, lowered, program, targets.into(), components, config)
 }

@@ -19,7 +19,7 @@ use self::feed::Gate;
 use self::lines::Lines;
 pub use self::stats::{EngineStats, LinkedComponent};
 use crate::engine::components::Components;
-use crate::engine::dense::Target;
+use crate::engine::dense::{Lowered, Target};
 use crate::engine::execution::{ExecutionState, Executions};
 use crate::engine::frame::{Frames, Frontier};
 use crate::engine::peers::Peers;
@@ -27,7 +27,7 @@ use crate::engine::wait::{Leases, Waits};
 use crate::engine::wire::Wire;
 use crate::engine::{Counters, Engine};
 use crate::ingress::Ingress;
-use crate::{Address, Clock, CompiledModel, Config, ExecId, InstallError, NodeConfig, PeerId, Time};
+use crate::{Address, Clock, Config, ExecId, InstallError, NodeConfig, PeerId, Time};
 
 /// A node: installed programs, their components, and what is under way. It opens no socket, starts no thread and
 /// reads no clock but the one it was given.
@@ -55,7 +55,8 @@ impl Node {
     pub(crate) fn build(
         peer_id: PeerId,
         addresses: impl IntoIterator<Item = Address>,
-        model: &CompiledModel,
+        lowered: Arc<Lowered>,
+        program: Digest,
         targets: Arc<[Arc<Target>]>,
         components: Components,
         mut config: Config,
@@ -75,7 +76,7 @@ impl Node {
         let engine = Engine {
             peer_id,
             incarnation: 1,
-            lowered: Arc::clone(model.lowered()),
+            lowered,
             targets,
             components,
             frames: Frames::default(),
@@ -84,7 +85,7 @@ impl Node {
             waits: Waits::new(limits.pending_async, limits.timers),
             leases: Leases::default(),
             peers,
-            wire: Wire::new(model.digest(), &limits, addresses),
+            wire: Wire::new(program, &limits, addresses),
             limits,
             budget,
             rng,

@@ -1,5 +1,6 @@
 //! A node as its host sees it: programs built by hand, installed, fed and driven through the public API.
 
+mod artifact;
 mod common;
 mod dataflow;
 mod deferred;

@@ -172,7 +172,7 @@ fn write_attribute(name: &str, attribute: &Attribute, names: &Names<'_>) -> Attr
             AttributeType::String
         }
         Attribute::Graph(graph) => {
-            proto.g = Some(nested(graph, names));
+            proto.g = Some(graph_proto(graph, Some(names)));
             AttributeType::Graph
         }
     };
@@ -180,8 +180,22 @@ fn write_attribute(name: &str, attribute: &Attribute, names: &Names<'_>) -> Attr
     proto
 }
 
-fn nested(graph: &Graph, outer: &Names<'_>) -> GraphProto {
-    let Written { inputs, outputs, nodes, made, metadata } = write_named(graph, Some(outer));
+impl Graph {
+    /// The graph as an ONNX graph of its own, such as a backend prepares.
+    ///
+    /// ```
+    /// use bb_ir::program::{Graph, Node, OpId};
+    /// let mut graph = Graph::default();
+    /// graph.add_node(Node { op: OpId::new("", "Add"), ..Node::default() });
+    /// assert_eq!(graph.to_onnx().node[0].op_type(), "Add");
+    /// ```
+    pub fn to_onnx(&self) -> GraphProto {
+        graph_proto(self, None)
+    }
+}
+
+fn graph_proto<'a>(graph: &'a Graph, outer: Option<&Names<'a>>) -> GraphProto {
+    let Written { inputs, outputs, nodes, made, metadata } = write_named(graph, outer);
     let types: BTreeMap<&str, &ValueType> = made.iter().copied().collect();
     let info = |name: &String| to_info(name, types.get(name.as_str()).unwrap_or(&&ValueType::Any));
     let elsewhere: BTreeSet<&str> = inputs.iter().chain(&outputs).map(String::as_str).collect();
