@@ -9,6 +9,7 @@ use super::components::{CallContext, Called, Results};
 use super::dense::{Dispatch, Method, Region, Run};
 use super::frame::{Frame, Held};
 use super::methods::{self, Inputs};
+use super::run::app_event;
 use super::wait::{Lent, Wait, WaitsFor};
 use super::{Engine, Fault};
 use crate::error::OpError;
@@ -59,12 +60,7 @@ impl Engine {
             return;
         };
         execution.outputs_written += 1;
-        self.steps.push(EngineStep::AppEvent {
-            module: region.module.clone(),
-            exec_id: execution.id,
-            output: region.emits[name as usize].clone(),
-            value: held.value,
-        });
+        self.steps.push(app_event(region, name, execution.id, held.value));
     }
 
     fn source(&self, index: u32) -> Outputs {

@@ -1,9 +1,11 @@
 //! The loop: takes ready ops in order and resolves each one once.
 
+use std::sync::Arc;
+
 use super::Engine;
 use super::dense::{Dispatch, Op, Region};
 use super::frame::{Frame, Frontier, Held};
-use crate::EngineStep;
+use crate::{EngineStep, ExecId, Value};
 
 impl Engine {
     /// Runs ready ops until none is left or `budget` is used up; an op counts whether it ran or had nothing to
@@ -23,27 +25,34 @@ impl Engine {
             }
             let Frame { region: Some(region), sites, .. } = frame else { continue };
             let held = region.ops[op as usize];
-            let is_dead = sites.is_dead(op);
-            if held.dispatch == Dispatch::PassThrough && !is_dead && !is_traced {
+            if sites.is_dead(op) {
+                skip(frame, index, held, &mut self.frontier);
+            } else if is_traced {
+                let region = Arc::clone(region);
+                self.fire(index, op, &region);
+                continue;
+            } else if held.dispatch == Dispatch::PassThrough {
                 let value = sites.take(region.inputs[held.inputs.start as usize], &region.constants);
                 let site = region.outputs[held.outputs.start as usize];
                 sites.write(index, site, value, &region.consumers, &mut self.frontier);
-                if held.successors.start != held.successors.end {
-                    sites.release(index, held.successors, &region.consumers, &mut self.frontier);
+                sites.release(index, held.successors, &region.consumers, &mut self.frontier);
+                frame.fired += 1;
+                frame.remaining -= 1;
+            } else if let Dispatch::Emit(name) = held.dispatch {
+                let value = sites.take(region.inputs[held.inputs.start as usize], &region.constants);
+                if let (Some(held), Some(execution)) = (value, self.executions.at_mut(frame.execution)) {
+                    execution.outputs_written += 1;
+                    self.steps.push(app_event(region, name, execution.id, held.value));
                 }
                 frame.fired += 1;
                 frame.remaining -= 1;
-                if frame.remaining == 0 {
-                    self.end_frame(index);
-                }
-            } else if is_dead {
-                skip(frame, index, held, &mut self.frontier);
-                if frame.remaining == 0 {
-                    self.end_frame(index);
-                }
             } else {
-                let region = std::sync::Arc::clone(region);
+                let region = Arc::clone(region);
                 self.fire(index, op, &region);
+                continue;
+            }
+            if frame.remaining == 0 {
+                self.end_frame(index);
             }
         }
     }
@@ -79,4 +88,14 @@ fn skip(frame: &mut Frame, index: u32, op: Op, frontier: &mut Frontier) {
     sites.write_none(index, &op, region, frontier);
     sites.release(index, op.successors, &region.consumers, frontier);
     frame.remaining -= 1;
+}
+
+/// A value that a program hands out.
+pub(super) fn app_event(region: &Region, name: u32, exec_id: ExecId, value: Value) -> EngineStep {
+    EngineStep::AppEvent {
+        module: region.module.clone(),
+        exec_id,
+        output: region.emits[name as usize].clone(),
+        value,
+    }
 }
