@@ -27,6 +27,7 @@ fn steps(root: &Path) -> Vec<Step> {
         step::codegen(root, true),
         Step::cargo("clippy", "cargo xtask fix, then by hand", root, &clippy),
         tests(root),
+        decoders(root),
         example(root, "example-quickstart", "quickstart"),
         example(root, "example-federated", "federated"),
         Step::cargo("demo", "cargo run --release -- demo", root, &demo),
@@ -49,6 +50,19 @@ fn tests(root: &Path) -> Step {
             step::run(step::cargo(&root, &["test", "--doc", "--workspace", "--locked"]))?;
             Ok(Some("cargo nextest, and cargo test --doc".to_owned()))
         }),
+    }
+}
+
+/// The property tests of everything that decodes bytes of others, with many more cases than `test` has.
+fn decoders(root: &Path) -> Step {
+    const CASES: &str = "10000";
+    let arguments = ["test", "--workspace", "--locked", "--test", "wire_codec", "--test", "envelope"];
+    let mut command = step::cargo(root, &arguments);
+    command.env("PROPTEST_CASES", CASES);
+    Step {
+        name: "decoders",
+        mend: "the seed of the failing case is in proptest-regressions; commit it with the fix",
+        action: Box::new(move || step::run(command).map(|()| Some(format!("{CASES} cases a property")))),
     }
 }
 

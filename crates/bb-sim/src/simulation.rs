@@ -308,7 +308,9 @@ impl Simulation {
         }
     }
 
-    /// Moves the time to `due`, delivers what has arrived, and wakes whose deadline it is.
+    /// Moves the time to `due`, wakes whose deadline it is, and delivers one message if one has arrived.
+    ///
+    /// One at a time: its receiver works on it while its bytes are near, and values do not pile up.
     fn advance(&mut self, due: Time, events: &mut Vec<Event>) {
         self.now = self.now.max(due);
         while let Some(&(deadline, place)) = self.deadlines.first() {
@@ -319,13 +321,13 @@ impl Simulation {
             self.members[place].deadline = None;
             self.wake(place);
         }
-        while let Some(Message { from, to, bytes }) = self.network.arrived(self.now) {
+        if let Some(Message { from, to, bytes }) = self.network.arrived(self.now) {
             let (sender, at) = (self.members[from].node.peer_id(), self.now);
             let member = &mut self.members[to];
             let peer = member.node.peer_id();
             if !member.is_online {
                 events.push(Event { peer: sender, at, kind: EventKind::Lost { to: peer } });
-                continue;
+                return;
             }
             member.traffic.messages_received += 1;
             member.traffic.bytes_received += bytes.len() as u64;
