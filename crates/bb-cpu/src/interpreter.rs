@@ -1,13 +1,15 @@
 //! A prepared graph: kernels in order over dense slots.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use bb_runtime::onnx::GraphProto;
-use bb_runtime::{BackendError, DataType, Executable, Outputs, Tensor};
+use bb_runtime::onnx::{GraphProto, NodeProto};
+use bb_runtime::{BackendError, DataType, Executable, Outputs, Shape, Tensor};
 use smallvec::SmallVec;
 
 use crate::CpuConfig;
 use crate::fault::{Fault, Outcome};
+use crate::fixed::{self, Known};
+use crate::fuse;
 use crate::io::{In, Io};
 use crate::node::NodeDef;
 use crate::ops::{self, Kernel};
@@ -20,10 +22,15 @@ const MAX_DEPTH: usize = 16;
 pub(crate) struct Interpreter {
     steps: Vec<Step>,
     slots: Vec<Option<Tensor>>,
+    /// Slots that keep their tensor from run to run.
+    fixed: Vec<bool>,
     constants: Vec<Tensor>,
     outputs: Vec<Source>,
     input_count: usize,
     captures: Vec<String>,
+    has_fixed: bool,
+    /// Types and shapes of the inputs for which the fixed slots are filled.
+    signature: Option<Vec<(DataType, Shape)>>,
     pool: Pool,
 }
 
@@ -45,6 +52,8 @@ struct Step {
     outputs: SmallVec<[Option<u32>; 2]>,
     /// Slots that die here.
     release: SmallVec<[u32; 4]>,
+    /// It gives the same in every run with inputs of the same types and shapes.
+    fixed: bool,
     place: Place,
 }
 
@@ -62,6 +71,39 @@ impl Interpreter {
         opsets: &[(String, i64)],
         config: &CpuConfig,
         depth: usize,
+    ) -> Result<Self, BackendError> {
+        let mut fused = HashMap::new();
+        let mut inner = HashSet::new();
+        let opset = opsets.iter().find(|(domain, _)| domain.is_empty()).map_or(1, |(_, version)| *version);
+        for members in fuse::groups(graph, opset) {
+            let nodes: Vec<&NodeProto> = members.iter().map(|&member| &graph.node[member]).collect();
+            if let (Some(kernel), Some((root, rest))) =
+                (fuse::kernel(&nodes, opsets, config, depth)?, members.split_last())
+            {
+                fused.insert(*root, (kernel, fuse::leaves(&nodes)));
+                inner.extend(rest.iter().copied());
+            }
+        }
+        Self::prepare_with(graph, opsets, config, depth, fused, &inner)
+    }
+
+    /// Makes a graph ready to run, node by node.
+    pub(crate) fn prepare_unfused(
+        graph: &GraphProto,
+        opsets: &[(String, i64)],
+        config: &CpuConfig,
+        depth: usize,
+    ) -> Result<Self, BackendError> {
+        Self::prepare_with(graph, opsets, config, depth, HashMap::new(), &HashSet::new())
+    }
+
+    fn prepare_with(
+        graph: &GraphProto,
+        opsets: &[(String, i64)],
+        config: &CpuConfig,
+        depth: usize,
+        mut fused: HashMap<usize, (Kernel, Vec<&str>)>,
+        inner: &HashSet<usize>,
     ) -> Result<Self, BackendError> {
         if depth > MAX_DEPTH {
             let reason = format!("graphs are nested more than {MAX_DEPTH} deep");
@@ -95,16 +137,35 @@ impl Interpreter {
         }
         let mut steps = Vec::with_capacity(graph.node.len());
         let mut slot_count = 0;
-        for proto in &graph.node {
-            let def = NodeDef::new(proto, opsets, config, depth);
-            let kernel =
-                ops::build(&def).map_err(|fault| fault.at(&def.op, &def.name, def.opset, Vec::new))?;
-            let mut inputs = SmallVec::new();
-            for name in
-                proto.input.iter().map(String::as_str).chain(captured(proto).iter().map(String::as_str))
-            {
-                inputs.push(names.resolve(name)?);
+        let mut known_slots: Vec<Known> = Vec::new();
+        for (at, proto) in graph.node.iter().enumerate() {
+            if inner.contains(&at) {
+                continue;
             }
+            let def = NodeDef::new(proto, opsets, config, depth);
+            let tree = fused.remove(&at);
+            let is_tree = tree.is_some();
+            let (kernel, read) = match tree {
+                Some((kernel, leaves)) => (kernel, leaves.into_iter().map(str::to_owned).collect()),
+                None => {
+                    let kernel = ops::build(&def)
+                        .map_err(|fault| fault.at(&def.op, &def.name, def.opset, Vec::new))?;
+                    (kernel, proto.input.iter().cloned().chain(captured(proto)).collect::<Vec<_>>())
+                }
+            };
+            let inputs = read.iter().map(|name| names.resolve(name)).collect::<Result<SmallVec<_>, _>>()?;
+            let known: Vec<Known> = inputs
+                .iter()
+                .map(|source| match *source {
+                    Source::Absent | Source::Constant(_) => Known { shape: true, value: true },
+                    Source::Input(_) => Known { shape: true, value: false },
+                    Source::Slot(slot) => known_slots.get(slot as usize).copied().unwrap_or_default(),
+                })
+                .collect();
+            let result = match def.op.domain().is_onnx() {
+                true => fixed::results(def.op.name(), is_tree, &known),
+                false => Known::default(),
+            };
             let mut outputs = SmallVec::new();
             for name in &proto.output {
                 outputs.push(if name.is_empty() {
@@ -112,19 +173,34 @@ impl Interpreter {
                 } else {
                     let slot = index(slot_count);
                     slot_count += 1;
+                    known_slots.push(result);
                     names.define(name, Source::Slot(slot))?;
                     Some(slot)
                 });
             }
             let place = Place { op: def.op, name: def.name, opset: def.opset };
-            steps.push(Step { kernel, inputs, dying: 0, outputs, release: SmallVec::new(), place });
+            let fixed = result.value;
+            steps.push(Step { kernel, inputs, dying: 0, outputs, release: SmallVec::new(), fixed, place });
         }
         let outputs =
             graph.output.iter().map(|output| names.resolve(output.name())).collect::<Result<Vec<_>, _>>()?;
         let slots = std::iter::repeat_with(|| None).take(slot_count).collect();
-        let steps = find_deaths(steps, slot_count, &outputs);
+        let steps = find_deaths(steps, &known_slots, &outputs);
         let pool = Pool::new(config.memory_limit);
-        Ok(Self { steps, slots, constants, outputs, input_count, captures, pool })
+        let has_fixed = steps.iter().any(|step| step.fixed);
+        let fixed = known_slots.iter().map(|known| known.value).collect();
+        Ok(Self {
+            steps,
+            slots,
+            fixed,
+            constants,
+            outputs,
+            input_count,
+            captures,
+            has_fixed,
+            signature: None,
+            pool,
+        })
     }
 
     /// Names of outer values that the graph reads; a run takes them after the graph's own inputs.
@@ -133,9 +209,23 @@ impl Interpreter {
     }
 
     fn run_steps(&mut self, inputs: &[Tensor]) -> Result<(), BackendError> {
-        let Self { steps, slots, constants, pool, .. } = self;
+        let Self { steps, slots, constants, pool, signature, has_fixed, .. } = self;
+        let mut skip_fixed = false;
+        if *has_fixed {
+            let known = signature.iter().flatten().map(|(dtype, shape)| (*dtype, shape));
+            skip_fixed =
+                signature.is_some() && known.eq(inputs.iter().map(|input| (input.dtype(), input.shape())));
+            if !skip_fixed {
+                *signature = None;
+            }
+        }
         for step in steps {
-            step.run(inputs, slots, constants, pool)?;
+            if !(skip_fixed && step.fixed) {
+                step.run(inputs, slots, constants, pool)?;
+            }
+        }
+        if *has_fixed && !skip_fixed {
+            *signature = Some(inputs.iter().map(|input| (input.dtype(), input.shape().clone())).collect());
         }
         Ok(())
     }
@@ -146,7 +236,7 @@ impl Interpreter {
                 Source::Absent => None,
                 Source::Constant(at) => self.constants.get(at as usize).cloned(),
                 Source::Input(at) => inputs.get(at as usize).cloned(),
-                Source::Slot(at) if self.outputs[place + 1..].contains(source) => {
+                Source::Slot(at) if self.fixed[at as usize] || self.outputs[place + 1..].contains(source) => {
                     self.slots[at as usize].clone()
                 }
                 Source::Slot(at) => self.slots[at as usize].take(),
@@ -176,6 +266,7 @@ impl Executable for Interpreter {
         }
         let done = self.run_steps(inputs).and_then(|()| self.collect(inputs, outputs));
         if done.is_err() {
+            self.signature = None;
             for slot in &mut self.slots {
                 if let Some(tensor) = slot.take() {
                     self.pool.keep(tensor);
@@ -302,9 +393,10 @@ fn finish<'p>(io: Io<'_, 'p>) -> (SmallVec<[Option<Tensor>; 2]>, &'p mut Pool) {
 }
 
 /// Drops steps that nobody reads, and finds the step at which each slot dies.
-fn find_deaths(steps: Vec<Step>, slot_count: usize, outputs: &[Source]) -> Vec<Step> {
-    let mut read = vec![false; slot_count];
-    let is_output = |slot: u32| outputs.contains(&Source::Slot(slot));
+fn find_deaths(steps: Vec<Step>, known: &[Known], outputs: &[Source]) -> Vec<Step> {
+    let mut read = vec![false; known.len()];
+    // Outputs leave at the end, and what is fixed stays for the next run.
+    let stays = |slot: u32| outputs.contains(&Source::Slot(slot)) || known[slot as usize].value;
     let mut kept: Vec<Step> = Vec::with_capacity(steps.len());
     for source in outputs {
         if let Source::Slot(slot) = source {
@@ -322,7 +414,7 @@ fn find_deaths(steps: Vec<Step>, slot_count: usize, outputs: &[Source]) -> Vec<S
         }
         for (at, source) in step.inputs.iter().enumerate() {
             let Source::Slot(slot) = *source else { continue };
-            if !read[slot as usize] && !is_output(slot) {
+            if !read[slot as usize] && !stays(slot) {
                 step.release.push(slot);
                 let readers = step.inputs.iter().filter(|other| **other == *source).count();
                 if readers == 1 && at < 64 {
@@ -368,7 +460,7 @@ fn index(count: usize) -> u32 {
 }
 
 /// Names that the graphs nested in a node read from outside, graph by graph.
-pub(crate) fn captured(node: &bb_runtime::onnx::NodeProto) -> Vec<String> {
+pub(crate) fn captured(node: &NodeProto) -> Vec<String> {
     node.attribute.iter().filter_map(|attribute| attribute.g.as_ref()).flat_map(free_names).collect()
 }
 
@@ -376,9 +468,9 @@ pub(crate) fn captured(node: &bb_runtime::onnx::NodeProto) -> Vec<String> {
 pub(crate) fn free_names(graph: &GraphProto) -> Vec<String> {
     let mut own: Vec<&str> = graph.initializer.iter().map(|tensor| tensor.name()).collect();
     own.extend(graph.input.iter().map(|input| input.name()));
-    let mut made: std::collections::HashSet<&str> = own.into_iter().collect();
+    let mut made: HashSet<&str> = own.into_iter().collect();
     let mut free: Vec<String> = Vec::new();
-    let note = |name: &str, made: &std::collections::HashSet<&str>, free: &mut Vec<String>| {
+    let note = |name: &str, made: &HashSet<&str>, free: &mut Vec<String>| {
         if !name.is_empty() && !made.contains(name) && !free.iter().any(|held| held == name) {
             free.push(name.to_owned());
         }

@@ -8,6 +8,8 @@
 //! `ops` has one file a family of ops and one table; start there to add one.
 
 mod fault;
+mod fixed;
+mod fuse;
 mod interpreter;
 mod io;
 mod math;

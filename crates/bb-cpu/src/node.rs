@@ -114,6 +114,11 @@ impl<'a> NodeDef<'a> {
             .ok_or_else(|| Fault::attribute(name, "is missing: it must be a graph"))
     }
 
+    /// All graphs among the attributes, in order.
+    pub(crate) fn graphs(&self) -> impl Iterator<Item = (&'a str, &'a GraphProto)> {
+        self.proto.attribute.iter().filter_map(|attribute| Some((attribute.name(), attribute.g.as_ref()?)))
+    }
+
     /// An attribute that names an element type by its ONNX number.
     pub(crate) fn dtype(&self, name: &'static str) -> Outcome<Option<DataType>> {
         match self.int(name) {

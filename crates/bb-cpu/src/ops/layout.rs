@@ -179,7 +179,7 @@ fn unsqueeze(node: &NodeDef<'_>) -> Outcome<Kernel> {
 }
 
 /// Copies `from`, read at `start` with `strides`, into all of `to`.
-pub(super) fn gather_strided<T: Copy>(
+pub(crate) fn gather_strided<T: Copy>(
     from: &[T],
     start: usize,
     strides: &[usize],

@@ -4,17 +4,27 @@
 //! kernel from a node. A kernel is a closure over decoded attributes; see [`Kernel`] for what it may ask of the
 //! interpreter.
 
+mod activation;
+mod bits;
 pub(crate) mod cast;
 mod constant;
+mod control;
+mod conv;
 mod elementwise;
 mod gemm;
 mod index;
-mod layout;
+pub(crate) mod layout;
 mod logic;
 mod loss;
+mod normalize;
+mod order;
+mod pool;
+mod recurrent;
 mod reduce;
+mod resize;
 mod softmax;
-mod types;
+pub(crate) mod types;
+mod window;
 
 use std::sync::LazyLock;
 
@@ -64,15 +74,24 @@ const fn op(name: &'static str, since: i64, build: fn(&NodeDef<'_>) -> Outcome<K
 }
 
 const FAMILIES: &[&[Entry]] = &[
+    activation::OPS,
+    bits::OPS,
     cast::OPS,
     constant::OPS,
+    control::OPS,
+    conv::OPS,
     elementwise::OPS,
     gemm::OPS,
     index::OPS,
     layout::OPS,
     logic::OPS,
     loss::OPS,
+    normalize::OPS,
+    order::OPS,
+    pool::OPS,
+    recurrent::OPS,
     reduce::OPS,
+    resize::OPS,
     softmax::OPS,
 ];
 

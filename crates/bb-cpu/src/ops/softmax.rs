@@ -1,8 +1,9 @@
 //! Softmax and its relatives.
 
-use bb_runtime::{Element, Tensor};
+use bb_runtime::{DataType, Element, Tensor};
 
-use super::types::{Float, by_float};
+use super::cast::convert;
+use super::types::{Float, Number, by_float};
 use super::{Entry, Kernel, op};
 use crate::fault::Outcome;
 use crate::io::Io;
@@ -20,18 +21,68 @@ fn softmax(node: &NodeDef<'_>, log: bool) -> Outcome<Kernel> {
     Ok(Kernel::new(move |io| {
         let input = io.input(0)?;
         let extents = input.shape();
-        let axis = if flattened && axis == extents.rank() as i64 { extents.rank() } else { shape::axis(axis, extents.rank())? };
+        let axis = if flattened && axis == extents.rank() as i64 {
+            extents.rank()
+        } else {
+            shape::axis(axis, extents.rank())?
+        };
         let (count, inner) = if flattened {
             (shape::count(&extents[axis..])?, 1)
         } else {
             (extents[axis], shape::count(&extents[axis + 1..])?)
         };
         let mut result = io.alloc(input.dtype(), extents)?;
-        by_float!(input.dtype(), T => over_axis(io, input.as_slice::<T>()?, result.make_mut::<T>()?, count, inner, log))?;
+        if matches!(input.dtype(), DataType::F16 | DataType::Bf16) {
+            half_over_axis(io, input, &mut result, count, inner, log)?;
+        } else {
+            by_float!(input.dtype(), T => {
+                over_axis(io, input.as_slice::<T>()?, result.make_mut::<T>()?, count, inner, log)
+            })?;
+        }
         io.emit(0, result);
         Ok(())
-    })
-    .via_f32())
+    }))
+}
+
+/// Softmax of half-precision numbers, each step rounded to them, as a runtime that computes in them does.
+fn half_over_axis(
+    io: &mut Io<'_, '_>,
+    input: &Tensor,
+    result: &mut Tensor,
+    count: usize,
+    inner: usize,
+    log: bool,
+) -> Outcome {
+    let dtype = input.dtype();
+    let round = move |x: f32| match dtype {
+        DataType::F16 => half::f16::from_f32(x).to_f32(),
+        _ => half::bf16::from_f32(x).to_f32(),
+    };
+    let mut wide = convert(io.pool, input, DataType::F32)?;
+    let all = wide.make_mut::<f32>()?;
+    for first in 0..all.len().checked_div(count).unwrap_or(0) {
+        let at = |index: usize| (first / inner * count + index) * inner + first % inner;
+        let most = (0..count).fold(f32::NEG_INFINITY, |most, index| most.most(all[at(index)]));
+        let mut sum = 0.0;
+        for index in 0..count {
+            let x = &mut all[at(index)];
+            *x = round(*x - most);
+            let power = round(crate::math::exp(*x));
+            sum += power;
+            if !log {
+                *x = power;
+            }
+        }
+        let sum = if log { round(crate::math::ln(round(sum))) } else { round(sum) };
+        for index in 0..count {
+            let x = &mut all[at(index)];
+            *x = if log { *x - sum } else { *x / sum };
+        }
+    }
+    let narrow = convert(io.pool, &wide, dtype)?;
+    io.pool.put(wide);
+    io.pool.put(std::mem::replace(result, narrow));
+    Ok(())
 }
 
 /// Softmax, or its logarithm, of blocks of `count` rows of `inner` elements, over the rows.

@@ -1,0 +1,584 @@
+//! Element-wise nodes fused into one loop.
+//!
+//! [`groups`] finds trees of element-wise nodes whose inner values nothing outside reads; [`kernel`] makes one kernel of
+//! such a tree. It runs block by block: each instruction reads blocks of leaves or registers and writes a register,
+//! the last one the result. Where the operands are not what a tree was made for (`f32`, booleans as conditions), the
+//! nodes run one by one as they stand.
+
+use std::collections::{HashMap, HashSet};
+
+use bb_runtime::onnx::{GraphProto, NodeProto, ValueInfoProto};
+use bb_runtime::{BackendError, DataType, Executable, Shape, Tensor};
+use smallvec::SmallVec;
+
+use crate::CpuConfig;
+use crate::fault::{Fault, Outcome};
+use crate::interpreter::Interpreter;
+use crate::io::{In, Io};
+use crate::math;
+use crate::ops::Kernel;
+use crate::shape;
+use crate::simd;
+
+/// Elements a block: four registers of it stay in the first-level cache.
+const BLOCK: usize = 1024;
+
+/// Nodes a tree may have.
+const MAX_NODES: usize = 256;
+
+/// Results up to this size may compute an operand that is broadcast once an element.
+const SMALL: usize = 4096;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Op {
+    Abs,
+    Add,
+    And,
+    CastToF32,
+    Div,
+    Equal,
+    Exp,
+    Greater,
+    GreaterOrEqual,
+    Less,
+    LessOrEqual,
+    Log,
+    Max,
+    Min,
+    Mul,
+    Neg,
+    Not,
+    Or,
+    Reciprocal,
+    Relu,
+    Sigmoid,
+    Sqrt,
+    Sub,
+    Tanh,
+    Where,
+}
+
+/// What an operand is taken for; booleans are 0 and 1 in registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Bool,
+    F32,
+}
+
+impl Op {
+    fn of(node: &NodeProto, opset: i64) -> Option<Self> {
+        if !node.domain().is_empty() && node.domain() != "ai.onnx" || opset < 8 || node.output.len() != 1 {
+            return None;
+        }
+        Some(match (node.op_type(), node.input.len()) {
+            ("Abs", 1) => Self::Abs,
+            ("Add", 2) => Self::Add,
+            ("And", 2) => Self::And,
+            ("Cast", 1) => {
+                let to = node.attribute.iter().find(|attribute| attribute.name() == "to")?;
+                if to.i() != i64::from(DataType::F32.to_onnx()) {
+                    return None;
+                }
+                Self::CastToF32
+            }
+            ("Div", 2) => Self::Div,
+            ("Equal", 2) => Self::Equal,
+            ("Exp", 1) => Self::Exp,
+            ("Greater", 2) => Self::Greater,
+            ("GreaterOrEqual", 2) => Self::GreaterOrEqual,
+            ("Less", 2) => Self::Less,
+            ("LessOrEqual", 2) => Self::LessOrEqual,
+            ("Log", 1) => Self::Log,
+            ("Max", 2) => Self::Max,
+            ("Min", 2) => Self::Min,
+            ("Mul", 2) => Self::Mul,
+            ("Neg", 1) => Self::Neg,
+            ("Not", 1) => Self::Not,
+            ("Or", 2) => Self::Or,
+            ("Reciprocal", 1) => Self::Reciprocal,
+            ("Relu", 1) => Self::Relu,
+            ("Sigmoid", 1) => Self::Sigmoid,
+            ("Sqrt", 1) => Self::Sqrt,
+            ("Sub", 2) => Self::Sub,
+            ("Tanh", 1) => Self::Tanh,
+            ("Where", 3) => Self::Where,
+            _ => return None,
+        })
+    }
+
+    fn result(self) -> Kind {
+        match self {
+            Self::And
+            | Self::Equal
+            | Self::Greater
+            | Self::GreaterOrEqual
+            | Self::Less
+            | Self::LessOrEqual
+            | Self::Not
+            | Self::Or => Kind::Bool,
+            _ => Kind::F32,
+        }
+    }
+
+    fn operand(self, place: usize) -> Kind {
+        match self {
+            Self::And | Self::CastToF32 | Self::Not | Self::Or => Kind::Bool,
+            Self::Where if place == 0 => Kind::Bool,
+            _ => Kind::F32,
+        }
+    }
+}
+
+/// Trees of at least two fusable nodes, each as ascending node indices, the root last.
+pub(crate) fn groups(graph: &GraphProto, opset: i64) -> Vec<Vec<usize>> {
+    let ops: Vec<Option<Op>> = graph.node.iter().map(|node| Op::of(node, opset)).collect();
+    let mut readers: HashMap<&str, Vec<usize>> = HashMap::new();
+    let mut makers: HashMap<&str, usize> = HashMap::new();
+    let mut pinned: HashSet<String> = graph.output.iter().map(|output| output.name().to_owned()).collect();
+    for (at, node) in graph.node.iter().enumerate() {
+        pinned.extend(crate::interpreter::captured(node));
+        for input in &node.input {
+            readers.entry(input).or_default().push(at);
+        }
+        for output in &node.output {
+            makers.insert(output, at);
+        }
+    }
+    let mut taken = vec![false; graph.node.len()];
+    let mut groups = Vec::new();
+    for root in (0..graph.node.len()).rev() {
+        if taken[root] || ops[root].is_none_or(|op| op.result() != Kind::F32) {
+            continue;
+        }
+        let mut members = vec![root];
+        let mut next = 0;
+        while let Some(&reader) = members.get(next) {
+            next += 1;
+            for (place, input) in graph.node[reader].input.iter().enumerate() {
+                let Some(&maker) = makers.get(input.as_str()) else { continue };
+                let fits = match (ops[reader], ops[maker]) {
+                    (Some(reader), Some(maker)) => reader.operand(place) == maker.result(),
+                    _ => false,
+                };
+                let inner = !pinned.contains(input.as_str())
+                    && readers
+                        .get(input.as_str())
+                        .is_some_and(|all| all.iter().all(|at| members.contains(at)));
+                let free = maker < reader && !taken[maker] && !members.contains(&maker);
+                if fits && inner && free && members.len() < MAX_NODES {
+                    members.push(maker);
+                }
+            }
+        }
+        if members.len() > 1 {
+            members.sort_unstable();
+            for &member in &members {
+                taken[member] = true;
+            }
+            groups.push(members);
+        }
+    }
+    groups
+}
+
+/// Where an instruction reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum From {
+    Leaf(usize),
+    Register(usize),
+}
+
+struct Instruction {
+    op: Op,
+    from: SmallVec<[From; 3]>,
+    to: usize,
+}
+
+/// A tree made ready.
+struct Fused {
+    instructions: Vec<Instruction>,
+    /// What each leaf is taken for.
+    leaves: Vec<Kind>,
+    registers: Vec<Vec<f32>>,
+    plan: Option<Plan>,
+}
+
+/// What follows from the shapes of the leaves.
+struct Plan {
+    shapes: Vec<Shape>,
+    shape: Shape,
+    repeats: Vec<Repeat>,
+    runs_fused: bool,
+}
+
+/// How a leaf is read as the result's shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Repeat {
+    /// As it is.
+    None,
+    /// One element throughout.
+    Scalar,
+    /// All of it, again and again: it has the result's last axes.
+    Cycle,
+    /// In some other way; it is expanded first.
+    Expand,
+}
+
+/// The names that a tree reads, in order of appearance.
+pub(crate) fn leaves<'a>(nodes: &[&'a NodeProto]) -> Vec<&'a str> {
+    let made: HashSet<&str> = nodes.iter().flat_map(|node| &node.output).map(String::as_str).collect();
+    let mut leaves: Vec<&str> = Vec::new();
+    for input in nodes.iter().flat_map(|node| &node.input) {
+        if !made.contains(input.as_str()) && !leaves.contains(&input.as_str()) {
+            leaves.push(input);
+        }
+    }
+    leaves
+}
+
+/// One kernel for a tree; `None` if its operands contradict each other.
+pub(crate) fn kernel(
+    nodes: &[&NodeProto],
+    opsets: &[(String, i64)],
+    config: &CpuConfig,
+    depth: usize,
+) -> Result<Option<Kernel>, BackendError> {
+    let names = leaves(nodes);
+    let Some(mut fused) = Fused::new(nodes, &names) else { return Ok(None) };
+    let value = |name: &str| ValueInfoProto { name: Some(name.to_owned()), ..Default::default() };
+    let graph = GraphProto {
+        node: nodes.iter().map(|&node| node.clone()).collect(),
+        input: names.iter().map(|name| value(name)).collect(),
+        output: nodes.last().iter().flat_map(|node| &node.output).map(|name| value(name)).collect(),
+        ..Default::default()
+    };
+    let mut alone = Interpreter::prepare_unfused(&graph, opsets, config, depth)?;
+    let run = move |io: &mut Io<'_, '_>| {
+        if fused.fits(io)? {
+            return fused.run(io);
+        }
+        let mut inputs: SmallVec<[Tensor; 8]> = SmallVec::new();
+        for place in 0..io.input_count() {
+            inputs.push(Tensor::clone(&*io.take(place)?));
+        }
+        for tensor in alone.run(&inputs)? {
+            io.emit_new(0, tensor);
+        }
+        Ok(())
+    };
+    Ok(Some(Kernel::new(run).in_place()))
+}
+
+impl Fused {
+    fn new(nodes: &[&NodeProto], names: &[&str]) -> Option<Self> {
+        let mut kinds: Vec<Option<Kind>> = vec![None; names.len()];
+        let mut places: HashMap<&str, From> =
+            names.iter().enumerate().map(|(at, &name)| (name, From::Leaf(at))).collect();
+        let mut last: HashMap<&str, usize> = HashMap::new();
+        for (at, node) in nodes.iter().enumerate() {
+            for input in &node.input {
+                last.insert(input, at);
+            }
+        }
+        let mut free: Vec<usize> = Vec::new();
+        let mut register_count = 0;
+        let mut instructions = Vec::with_capacity(nodes.len());
+        for (at, node) in nodes.iter().enumerate() {
+            let op = Op::of(node, i64::MAX)?;
+            let mut from = SmallVec::new();
+            for (place, input) in node.input.iter().enumerate() {
+                let source = *places.get(input.as_str())?;
+                if let From::Leaf(leaf) = source {
+                    let kind = op.operand(place);
+                    if *kinds[leaf].get_or_insert(kind) != kind {
+                        return None;
+                    }
+                }
+                from.push(source);
+            }
+            // The result's register is never one that the instruction reads.
+            let to = free.pop().unwrap_or_else(|| {
+                register_count += 1;
+                register_count - 1
+            });
+            let mut dying: SmallVec<[usize; 3]> = SmallVec::new();
+            for input in &node.input {
+                if let Some(From::Register(register)) = places.get(input.as_str())
+                    && last.get(input.as_str()) == Some(&at)
+                    && !dying.contains(register)
+                {
+                    dying.push(*register);
+                }
+            }
+            free.extend(dying);
+            places.insert(node.output.first()?, From::Register(to));
+            instructions.push(Instruction { op, from, to });
+        }
+        let leaves = kinds.into_iter().map(|kind| kind.unwrap_or(Kind::F32)).collect();
+        Some(Self { instructions, leaves, registers: vec![Vec::new(); register_count], plan: None })
+    }
+
+    /// Whether the operands are those the tree is fused for; plans for their shapes if they are new.
+    fn fits(&mut self, io: &Io<'_, '_>) -> Outcome<bool> {
+        for (kind, input) in self.leaves.iter().zip(&io.inputs) {
+            let dtype = input.as_ref().map(|input| input.dtype());
+            let wanted = if *kind == Kind::Bool { DataType::Bool } else { DataType::F32 };
+            if dtype != Some(wanted) {
+                return Ok(false);
+            }
+        }
+        let shapes = || io.inputs.iter().flatten().map(|input| input.shape());
+        if let Some(plan) = &self.plan
+            && plan.shapes.iter().eq(shapes())
+        {
+            return Ok(plan.runs_fused);
+        }
+        let shapes: Vec<Shape> = shapes().cloned().collect();
+        let mut shape = Shape::scalar();
+        for one in &shapes {
+            shape = shape::broadcast(&shape, one)?;
+        }
+        let count = shape::count(&shape)?;
+        let repeats = shapes.iter().map(|one| repeat(one, &shape)).collect();
+        let runs_fused = count <= SMALL || self.computes_nothing_twice(&shapes, count)?;
+        self.plan = Some(Plan { shapes, shape, repeats, runs_fused });
+        Ok(runs_fused)
+    }
+
+    fn computes_nothing_twice(&self, shapes: &[Shape], count: usize) -> Outcome<bool> {
+        let mut held: Vec<Shape> = vec![Shape::scalar(); self.registers.len()];
+        for instruction in &self.instructions {
+            let mut shape = Shape::scalar();
+            for from in &instruction.from {
+                shape = shape::broadcast(
+                    &shape,
+                    match *from {
+                        From::Leaf(leaf) => &shapes[leaf],
+                        From::Register(register) => &held[register],
+                    },
+                )?;
+            }
+            if shape::count(&shape)? != count {
+                return Ok(false);
+            }
+            held[instruction.to] = shape;
+        }
+        Ok(true)
+    }
+
+    fn run(&mut self, io: &mut Io<'_, '_>) -> Outcome {
+        let Some(plan) = &self.plan else { return Err(Fault::shape("the tree is not planned")) };
+        let count = shape::count(&plan.shape)?;
+        let block = BLOCK.min(count);
+        let mut inputs: SmallVec<[In<'_>; 8]> = SmallVec::new();
+        for place in 0..io.input_count() {
+            let input = io.take(place)?;
+            inputs.push(match plan.repeats[place] {
+                Repeat::Expand => expand(io, input, &plan.shape)?,
+                _ => input,
+            });
+        }
+        for register in &mut self.registers {
+            if register.len() < block {
+                register.resize(block, 0.0);
+            }
+        }
+        let mut result = io.alloc(DataType::F32, &plan.shape)?;
+        let to = result.make_mut::<f32>()?;
+        {
+            let mut leaves: SmallVec<[Leaf<'_>; 8]> = SmallVec::new();
+            for ((input, kind), repeat) in inputs.iter().zip(&self.leaves).zip(&plan.repeats) {
+                let mut leaf = match kind {
+                    Kind::F32 => Leaf {
+                        numbers: input.as_slice::<f32>()?,
+                        flags: &[],
+                        repeat: *repeat,
+                        held: SmallVec::new(),
+                    },
+                    Kind::Bool => Leaf {
+                        numbers: &[],
+                        flags: input.as_slice::<u8>()?,
+                        repeat: *repeat,
+                        held: SmallVec::new(),
+                    },
+                };
+                leaf.begin(block);
+                leaves.push(leaf);
+            }
+            for start in (0..count).step_by(block.max(1)) {
+                let end = count.min(start + block);
+                for leaf in &mut leaves {
+                    leaf.load(start, end);
+                }
+                self.block(&leaves, start, &mut to[start..end]);
+            }
+        }
+        for input in inputs {
+            io.recycle(input);
+        }
+        io.emit(0, result);
+        Ok(())
+    }
+
+    /// Runs all instructions on one block.
+    fn block(&mut self, leaves: &[Leaf<'_>], start: usize, result: &mut [f32]) {
+        let count = result.len();
+        let Some((last, instructions)) = self.instructions.split_last() else { return };
+        for instruction in instructions {
+            let mut to = std::mem::take(&mut self.registers[instruction.to]);
+            step(instruction, leaves, &self.registers, start, &mut to[..count]);
+            self.registers[instruction.to] = to;
+        }
+        step(last, leaves, &self.registers, start, result);
+    }
+}
+
+/// How a leaf of shape `from` becomes one of shape `to`.
+fn repeat(from: &Shape, to: &Shape) -> Repeat {
+    let count: usize = from.iter().product();
+    let mut own: &[usize] = from;
+    while let [1, rest @ ..] = own {
+        own = rest;
+    }
+    if count == to.iter().product::<usize>() {
+        Repeat::None
+    } else if count == 1 {
+        Repeat::Scalar
+    } else if to.ends_with(own) {
+        Repeat::Cycle
+    } else {
+        Repeat::Expand
+    }
+}
+
+fn expand<'a>(io: &mut Io<'_, '_>, input: In<'a>, shape: &Shape) -> Outcome<In<'a>> {
+    let strides = shape::broadcast_strides(input.shape(), shape)?;
+    let mut wide = io.alloc(input.dtype(), shape)?;
+    if input.dtype() == DataType::Bool {
+        crate::ops::layout::gather_strided(
+            input.as_slice::<u8>()?,
+            0,
+            &strides,
+            wide.make_mut::<u8>()?,
+            shape,
+        );
+    } else {
+        crate::ops::layout::gather_strided(
+            input.as_slice::<f32>()?,
+            0,
+            &strides,
+            wide.make_mut::<f32>()?,
+            shape,
+        );
+    }
+    io.recycle(input);
+    Ok(In::Owned(wide))
+}
+
+/// A leaf as one run reads it.
+struct Leaf<'a> {
+    numbers: &'a [f32],
+    flags: &'a [u8],
+    repeat: Repeat,
+    /// A block of it, where it cannot be read from where it stands.
+    held: SmallVec<[f32; 8]>,
+}
+
+impl Leaf<'_> {
+    fn begin(&mut self, block: usize) {
+        if self.repeat == Repeat::Scalar {
+            let only = self.number(0);
+            self.held.resize(block, only);
+        } else if self.repeat == Repeat::Cycle || !self.flags.is_empty() {
+            self.held.resize(block, 0.0);
+        }
+    }
+
+    fn number(&self, at: usize) -> f32 {
+        match self.numbers.get(at) {
+            Some(&number) => number,
+            None => f32::from(u8::from(self.flags.get(at).is_some_and(|&flag| flag != 0))),
+        }
+    }
+
+    /// Makes ready the elements from `start` to `end` of the result.
+    fn load(&mut self, start: usize, end: usize) {
+        match self.repeat {
+            Repeat::Scalar => {}
+            Repeat::Cycle => {
+                let period = self.numbers.len().max(self.flags.len());
+                let mut at = start % period;
+                let mut done = 0;
+                while done < end - start {
+                    let run = (period - at).min(end - start - done);
+                    if self.flags.is_empty() {
+                        self.held[done..done + run].copy_from_slice(&self.numbers[at..at + run]);
+                    } else {
+                        flags_to_numbers(&self.flags[at..at + run], &mut self.held[done..done + run]);
+                    }
+                    done += run;
+                    at = 0;
+                }
+            }
+            Repeat::None | Repeat::Expand => {
+                if !self.flags.is_empty() {
+                    flags_to_numbers(&self.flags[start..end], &mut self.held[..end - start]);
+                }
+            }
+        }
+    }
+
+    fn block(&self, start: usize, count: usize) -> &[f32] {
+        if self.held.is_empty() { &self.numbers[start..start + count] } else { &self.held[..count] }
+    }
+}
+
+fn flags_to_numbers(from: &[u8], to: &mut [f32]) {
+    simd::map(from, to, |flag| f32::from(u8::from(flag != 0)));
+}
+
+fn step(
+    instruction: &Instruction,
+    leaves: &[Leaf<'_>],
+    registers: &[Vec<f32>],
+    start: usize,
+    to: &mut [f32],
+) {
+    let count = to.len();
+    let read = |place: usize| match instruction.from[place] {
+        From::Leaf(leaf) => leaves[leaf].block(start, count),
+        From::Register(register) => &registers[register][..count],
+    };
+    let flag = |on: bool| f32::from(u8::from(on));
+    match instruction.op {
+        Op::Abs => simd::map(read(0), to, f32::abs),
+        Op::Add => simd::map2(read(0), read(1), to, |a, b| a + b),
+        Op::And | Op::Mul => simd::map2(read(0), read(1), to, |a, b| a * b),
+        Op::CastToF32 => to.copy_from_slice(read(0)),
+        Op::Div => simd::map2(read(0), read(1), to, |a, b| a / b),
+        Op::Equal => simd::map2(read(0), read(1), to, |a, b| flag(a == b)),
+        Op::Exp => simd::map(read(0), to, math::exp),
+        Op::Greater => simd::map2(read(0), read(1), to, |a, b| flag(a > b)),
+        Op::GreaterOrEqual => simd::map2(read(0), read(1), to, |a, b| flag(a >= b)),
+        Op::Less => simd::map2(read(0), read(1), to, |a, b| flag(a < b)),
+        Op::LessOrEqual => simd::map2(read(0), read(1), to, |a, b| flag(a <= b)),
+        Op::Log => simd::map(read(0), to, math::ln),
+        Op::Max => simd::map2(read(0), read(1), to, crate::ops::types::Number::most),
+        Op::Min => simd::map2(read(0), read(1), to, crate::ops::types::Number::least),
+        Op::Neg => simd::map(read(0), to, |a: f32| -a),
+        Op::Not => simd::map(read(0), to, |a: f32| 1.0 - a),
+        Op::Or => simd::map2(read(0), read(1), to, |a, b| flag(a + b > 0.0)),
+        Op::Reciprocal => simd::map(read(0), to, |a: f32| 1.0 / a),
+        Op::Relu => simd::map(read(0), to, |a: f32| if a < 0.0 { 0.0 } else { a }),
+        Op::Sigmoid => simd::map(read(0), to, math::sigmoid),
+        Op::Sqrt => simd::map(read(0), to, f32::sqrt),
+        Op::Sub => simd::map2(read(0), read(1), to, |a, b| a - b),
+        Op::Tanh => simd::map(read(0), to, math::tanh),
+        Op::Where => {
+            let (condition, a, b) = (read(0), read(1), read(2));
+            for (((to, &condition), &a), &b) in to.iter_mut().zip(condition).zip(a).zip(b) {
+                *to = if condition != 0.0 { a } else { b };
+            }
+        }
+    }
+}

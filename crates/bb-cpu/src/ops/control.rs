@@ -1,0 +1,228 @@
+//! Graphs inside nodes: choice and loops.
+
+use std::ops::Range;
+
+use bb_runtime::{DataType, Executable, Outputs, Shape, Tensor};
+
+use super::{Entry, Kernel, op};
+use crate::fault::{Fault, Outcome};
+use crate::interpreter::{Interpreter, free_names};
+use crate::io::Io;
+use crate::node::NodeDef;
+use crate::shape;
+
+pub(super) const OPS: &[Entry] = &[op("If", 1, choose), op("Loop", 1, repeat), op("Scan", 9, scan)];
+
+/// Iterations after which a loop is refused.
+const MAX_ITERATIONS: i64 = 1 << 24;
+
+/// A nested graph, and which inputs of its node are what it reads from outside.
+struct Nested {
+    graph: Interpreter,
+    captures: Range<usize>,
+}
+
+impl Nested {
+    fn new(node: &NodeDef<'_>, name: &'static str) -> Outcome<Self> {
+        let proto = node.graph(name)?;
+        let mut first = node.input_count();
+        for (other, graph) in node.graphs() {
+            let count = free_names(graph).len();
+            if other == name {
+                let graph = Interpreter::prepare(proto, node.opsets, node.config, node.depth + 1)?;
+                return Ok(Self { graph, captures: first..first + count });
+            }
+            first += count;
+        }
+        Err(Fault::attribute(name, "is missing: it must be a graph"))
+    }
+
+    fn run(&mut self, io: &Io<'_, '_>, mut inputs: Vec<Tensor>) -> Outcome<Outputs> {
+        for place in self.captures.clone() {
+            inputs.push(io.input(place)?.clone());
+        }
+        Ok(self.graph.run(&inputs)?)
+    }
+}
+
+fn choose(node: &NodeDef<'_>) -> Outcome<Kernel> {
+    let mut branches = (Nested::new(node, "then_branch")?, Nested::new(node, "else_branch")?);
+    Ok(Kernel::new(move |io| {
+        let condition = flag(io.input(0)?)?;
+        let branch = if condition { &mut branches.0 } else { &mut branches.1 };
+        for (place, tensor) in branch.run(io, Vec::new())?.into_iter().enumerate() {
+            io.emit_new(place, tensor);
+        }
+        Ok(())
+    }))
+}
+
+fn flag(tensor: &Tensor) -> Outcome<bool> {
+    match (tensor.dtype(), tensor.as_bytes()) {
+        (DataType::Bool, [on]) => Ok(*on != 0),
+        (DataType::Bool, _) => Err(Fault::shape("a condition must have one element")),
+        (other, _) => Err(Fault::Type(other)),
+    }
+}
+
+/// What a loop collects, one slice an iteration.
+#[derive(Default)]
+struct Collected {
+    slices: Vec<Tensor>,
+}
+
+impl Collected {
+    /// The slices along a new axis, or, if there are none, nothing of shape `[0]`.
+    fn stack(self, io: &mut Io<'_, '_>, axis: i64, reverse: bool) -> Outcome<Tensor> {
+        let Some(first) = self.slices.first() else {
+            return io.alloc(DataType::F32, &Shape::from([0]));
+        };
+        let axis = shape::axis(axis, first.shape().rank() + 1)?;
+        let mut extents = first.shape().to_vec();
+        extents.insert(axis, self.slices.len());
+        let mut result = io.alloc(first.dtype(), &Shape::from(extents))?;
+        let unit = shape::count(&first.shape()[axis..])? * first.dtype().size();
+        let count = self.slices.len();
+        let to = result.buffer_mut().make_mut();
+        for (at, slice) in self.slices.iter().enumerate() {
+            if slice.shape() != first.shape() || slice.dtype() != first.dtype() {
+                return Err(Fault::shape("what a loop collects changes its shape"));
+            }
+            let at = if reverse { count - 1 - at } else { at };
+            if unit > 0 {
+                for (block, from) in slice.as_bytes().chunks_exact(unit).enumerate() {
+                    to[(block * count + at) * unit..(block * count + at + 1) * unit].copy_from_slice(from);
+                }
+            }
+        }
+        Ok(result)
+    }
+}
+
+fn repeat(node: &NodeDef<'_>) -> Outcome<Kernel> {
+    let mut body = Nested::new(node, "body")?;
+    let carried_count = node.input_count().saturating_sub(2);
+    let output_count = node.output_count();
+    if carried_count > output_count {
+        return Err(Fault::attribute("body", "carries more values than the node has outputs"));
+    }
+    Ok(Kernel::new(move |io| {
+        let limit = match io.optional_ints(0)?.as_deref() {
+            None => i64::MAX,
+            Some(&[limit]) => limit,
+            Some(_) => return Err(Fault::shape("the trip count must be a scalar")),
+        };
+        let mut go_on = io.optional(1).map_or(Ok(true), flag)?;
+        let mut carried = Vec::with_capacity(carried_count);
+        for place in 0..carried_count {
+            carried.push(io.input(2 + place)?.clone());
+        }
+        let mut collected: Vec<Collected> =
+            std::iter::repeat_with(Collected::default).take(output_count - carried_count).collect();
+        let mut iteration = 0_i64;
+        let mut held = 0_usize;
+        while go_on && iteration < limit {
+            if iteration >= MAX_ITERATIONS {
+                return Err(Fault::shape(format!(
+                    "the loop does not end within {MAX_ITERATIONS} iterations"
+                )));
+            }
+            let mut inputs = vec![
+                Tensor::scalar(iteration),
+                Tensor::from_buffer(DataType::Bool, Shape::scalar(), bb_runtime::Buffer::copy_of(&[1])?)?,
+            ];
+            inputs.append(&mut carried);
+            let mut outputs = body.run(io, inputs)?.into_iter();
+            go_on = outputs.next().as_ref().map_or(Ok(true), flag)?;
+            carried.extend(outputs.by_ref().take(carried_count));
+            for (collected, slice) in collected.iter_mut().zip(outputs) {
+                held = held.saturating_add(slice.as_bytes().len());
+                io.pool.admit(held)?;
+                collected.slices.push(slice);
+            }
+            iteration += 1;
+        }
+        for (place, tensor) in carried.into_iter().enumerate() {
+            io.emit_new(place, tensor);
+        }
+        for (place, collected) in collected.into_iter().enumerate() {
+            let stacked = collected.stack(io, 0, false)?;
+            io.emit(carried_count + place, stacked);
+        }
+        Ok(())
+    }))
+}
+
+fn scan(node: &NodeDef<'_>) -> Outcome<Kernel> {
+    let mut body = Nested::new(node, "body")?;
+    let scanned = shape::extent(node.int_or("num_scan_inputs", 1))?;
+    let list = |name| node.ints(name).map(<[i64]>::to_vec).unwrap_or_default();
+    let (input_axes, input_directions) = (list("scan_input_axes"), list("scan_input_directions"));
+    let (output_axes, output_directions) = (list("scan_output_axes"), list("scan_output_directions"));
+    let Some(carried_count) = node.input_count().checked_sub(scanned) else {
+        return Err(Fault::attribute("num_scan_inputs", "is more than the node has inputs"));
+    };
+    let Some(collected_count) = node.output_count().checked_sub(carried_count) else {
+        return Err(Fault::attribute("num_scan_inputs", "leaves more state than the node has outputs"));
+    };
+    Ok(Kernel::new(move |io| {
+        let mut carried = Vec::with_capacity(carried_count);
+        for place in 0..carried_count {
+            carried.push(io.input(place)?.clone());
+        }
+        let mut length = None;
+        for place in 0..scanned {
+            let input = io.input(carried_count + place)?;
+            let axis = shape::axis(input_axes.get(place).copied().unwrap_or(0), input.shape().rank())?;
+            let extent = input.shape()[axis];
+            if *length.get_or_insert(extent) != extent {
+                return Err(Fault::shape("scanned inputs differ in length"));
+            }
+        }
+        let length = length.unwrap_or(0);
+        let mut collected: Vec<Collected> =
+            std::iter::repeat_with(Collected::default).take(collected_count).collect();
+        let mut held = 0_usize;
+        for iteration in 0..length {
+            let mut inputs = std::mem::take(&mut carried);
+            for place in 0..scanned {
+                let input = io.input(carried_count + place)?;
+                let axis = shape::axis(input_axes.get(place).copied().unwrap_or(0), input.shape().rank())?;
+                let backwards = input_directions.get(place) == Some(&1);
+                let at = if backwards { length - 1 - iteration } else { iteration };
+                inputs.push(take_slice(io, input, axis, at)?);
+            }
+            let mut outputs = body.run(io, inputs)?.into_iter();
+            carried.extend(outputs.by_ref().take(carried_count));
+            for (collected, slice) in collected.iter_mut().zip(outputs) {
+                held = held.saturating_add(slice.as_bytes().len());
+                io.pool.admit(held)?;
+                collected.slices.push(slice);
+            }
+        }
+        for (place, tensor) in carried.into_iter().enumerate() {
+            io.emit_new(place, tensor);
+        }
+        for (place, collected) in collected.into_iter().enumerate() {
+            let backwards = output_directions.get(place) == Some(&1);
+            let stacked = collected.stack(io, output_axes.get(place).copied().unwrap_or(0), backwards)?;
+            io.emit(carried_count + place, stacked);
+        }
+        Ok(())
+    }))
+}
+
+/// The part of a tensor at one place of an axis, without that axis.
+fn take_slice(io: &mut Io<'_, '_>, input: &Tensor, axis: usize, at: usize) -> Outcome<Tensor> {
+    let mut extents = input.shape().to_vec();
+    let extent = extents.remove(axis);
+    let unit = shape::count(&extents[axis..])? * input.dtype().size();
+    let mut result = io.alloc(input.dtype(), &Shape::from(extents))?;
+    if unit > 0 {
+        for (block, to) in result.buffer_mut().make_mut().chunks_exact_mut(unit).enumerate() {
+            let first = (block * extent + at) * unit;
+            to.copy_from_slice(&input.as_bytes()[first..first + unit]);
+        }
+    }
+    Ok(result)
+}

@@ -1,0 +1,8 @@
+//! The frozen ONNX node cases (`data/README.md`) and how a backend does on them.
+//!
+//! [`archive::cases`] unpacks them, [`suite::run`] runs them on a backend, [`suite::Report`] counts and prints. The test
+//! `tests/conformance.rs` compares the cases that pass with the committed list under `expected/`.
+
+pub mod archive;
+pub mod compare;
+pub mod suite;
