@@ -14,6 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bb-framework", &["bb-ir"]),
     ("bb-ir", &[]),
     ("bb-learn", &["bb-autodiff", "bb-compiler", "bb-dsl", "bb-runtime"]),
+    ("bb-onnx-tests", &["bb-cpu", "bb-ir", "bb-runtime"]),
     ("bb-runtime", &["bb-framework", "bb-ir"]),
     ("bb-sim", &["bb-learn", "bytesandbrains"]),
     ("bb-tests", &["bb-cpu", "bb-ir", "bb-learn", "bb-sim", "bytesandbrains"]),
