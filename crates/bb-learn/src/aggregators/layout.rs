@@ -3,6 +3,7 @@
 use std::ops::{Add, Mul, Sub};
 
 use bb_runtime::{ComponentError, DataType, Shape, TensorMap};
+use pulp::Arch;
 use thiserror::Error;
 
 /// Why an update is refused; the peer that sent it is at fault.
@@ -117,31 +118,15 @@ pub(super) fn check_form(update: &TensorMap, round: Option<&TensorMap>) -> Resul
 /// Checks that every number of `update` is finite and below [`LIMIT`] in magnitude.
 pub(super) fn check_numbers(update: &TensorMap) -> Result<(), UpdateError> {
     for (name, tensor) in update.iter() {
-        let checked = match tensor.as_slice::<f32>() {
-            Ok(numbers) => f32::check(numbers),
-            Err(_) => tensor.as_slice::<f64>().map_or(Ok(()), f64::check),
+        let wrong = match tensor.as_slice::<f32>() {
+            Ok(numbers) => f32::first_wrong(numbers),
+            Err(_) => tensor.as_slice::<f64>().ok().and_then(f64::first_wrong),
         };
-        checked.map_err(|wrong| wrong.in_tensor(name))?;
+        if let Some((index, got)) = wrong {
+            return Err(UpdateError::Magnitude { got, index, limit: LIMIT, tensor: name.to_string() });
+        }
     }
     Ok(())
-}
-
-/// A number that is not finite or too large, and where it stands.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct WrongNumber {
-    index: usize,
-    got: f64,
-}
-
-impl WrongNumber {
-    /// The same number, that many numbers later.
-    pub(super) fn after(self, numbers: usize) -> Self {
-        Self { index: self.index + numbers, ..self }
-    }
-
-    pub(super) fn in_tensor(self, tensor: &str) -> UpdateError {
-        UpdateError::Magnitude { got: self.got, index: self.index, limit: LIMIT, tensor: tensor.to_owned() }
-    }
 }
 
 /// A type that has a mean.
@@ -151,21 +136,24 @@ pub(super) trait Float:
     /// Whether all are surely below [`LIMIT`]; without a branch a number, so that vector units take it at memory speed.
     fn all_good(numbers: &[Self]) -> bool;
 
-    /// Checks that all are finite and below [`LIMIT`].
-    fn check(numbers: &[Self]) -> Result<(), WrongNumber> {
-        if Self::all_good(numbers) {
-            return Ok(());
+    /// The first that is not finite or not below [`LIMIT`], and where it stands.
+    fn first_wrong(numbers: &[Self]) -> Option<(usize, f64)> {
+        let all_good = Arch::new().dispatch(
+            #[inline(always)]
+            || Self::all_good(numbers),
+        );
+        if all_good {
+            return None;
         }
         let wrong = |number: f64| !number.is_finite() || number.abs() >= LIMIT;
-        match numbers.iter().position(|&number| wrong(number.into())) {
-            Some(index) => Err(WrongNumber { index, got: numbers[index].into() }),
-            None => Ok(()),
-        }
+        let index = numbers.iter().position(|&number| wrong(number.into()))?;
+        Some((index, numbers[index].into()))
     }
 }
 
 impl Float for f32 {
     /// Of a magnitude of 2^127 or more the exponent is so large that adding two to it carries into the sign bit.
+    #[inline(always)]
     fn all_good(numbers: &[Self]) -> bool {
         const EXPONENT: u32 = 0x7F80_0000;
         const TWO: u32 = 0x0100_0000;
@@ -175,6 +163,7 @@ impl Float for f32 {
 }
 
 impl Float for f64 {
+    #[inline(always)]
     fn all_good(numbers: &[Self]) -> bool {
         numbers.iter().fold(true, |good, number| good & (number.abs() < LIMIT))
     }
