@@ -3,14 +3,16 @@
 //! Each figure stands beside a plain loop that moves the same value through a vector in the same process; the
 //! ratios are printed at the end.
 
-#[path = "../tests/node/common/mod.rs"]
-#[allow(dead_code, reason = "the tests use the rest")]
-mod common;
+#![allow(clippy::expect_used, reason = "a benchmark that fails has nothing to report")]
+#![allow(clippy::print_stdout, reason = "the ratios are what it prints")]
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use bb_runtime::{Config, EngineStep, NodeConfig, Time, Value};
+use bb_ir::program::{Graph, NamedValue, Node, Program, Region, RegionKind, Target, domains};
+use bb_runtime::{
+    CompiledModel, Config, EngineStep, NodeConfig, OpId, PeerId, Time, Value, ValueType, install,
+};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 const LENGTHS: [usize; 4] = [10, 100, 1_000, 10_000];
@@ -72,11 +74,50 @@ fn ratios(_: &mut Criterion) {
     let mut node = chain_node(1);
     let took = best_of(200_000, || run(&mut node, &bytes));
     println!("invoke to event: {:6.1} ns", took.as_secs_f64() * 1e9);
+    let model = chain_of(10);
+    let idle =
+        |id| install(PeerId::from_u64(id), [], &model, &["Chain"], Config::new()).expect("it installs");
+    let first = idle(0);
+    let before = resident_bytes();
+    let nodes: Vec<_> = (1..10_000).map(idle).collect();
+    black_box(first);
+    println!("an idle node: {:6} bytes beside the model", (resident_bytes() - before) / nodes.len());
+}
+
+/// Bytes of the process in memory; 0 where the system does not tell.
+fn resident_bytes() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok();
+    let pages = pages.and_then(|text| text.split_whitespace().nth(1)?.parse::<usize>().ok());
+    pages.unwrap_or_default() * 4096
 }
 
 fn chain_node(length: usize) -> bb_runtime::Node {
     let limits = NodeConfig::default().with_cycle_op_budget(1_000_000);
-    common::node_with(1, &common::chain(length), "Chain", Config::new().node(limits))
+    install(PeerId::from_u64(1), [], chain_of(length), &["Chain"], Config::new().node(limits))
+        .expect("it installs")
+}
+
+/// A program that hands its input `x` through `length` ops to its output `y`.
+fn chain_of(length: usize) -> CompiledModel {
+    let mut graph = Graph::default();
+    let mut value = graph.add_value("x", ValueType::Any);
+    graph.inputs.push(value);
+    for index in 0..length {
+        let next = graph.add_value(format!("v{index}"), ValueType::Any);
+        graph.add_node(Node {
+            op: OpId::new(domains::SYSCALL, "PassThrough"),
+            inputs: vec![Some(value)],
+            outputs: vec![Some(next)],
+            ..Node::default()
+        });
+        value = next;
+    }
+    graph.outputs.push(NamedValue { name: "y".to_owned(), value });
+    let regions = vec![Region { kind: RegionKind::Entry, graph }];
+    let target = Target { name: "Chain".to_owned(), class: String::new(), regions };
+    let program =
+        Program { name: "Chain".to_owned(), targets: vec![target], opset: 21, ..Program::default() };
+    CompiledModel::new(program, Default::default())
 }
 
 /// One invocation, until its event is out.

@@ -98,7 +98,7 @@ impl OpContext<'_> {
         }
     }
 
-    /// Peers with a known address that policy allows, in order, this node left out.
+    /// Peers in the address book that policy allows, in order, this node left out.
     pub fn known_peers(&self) -> Vec<PeerId> {
         self.services.known_peers()
     }

@@ -6,6 +6,9 @@ use bb_framework::RequestId;
 
 use crate::{ExecId, PeerId};
 
+/// Places that stay in the table when no execution is under way.
+const SPARE_PLACES: usize = 1_024;
+
 /// One execution: an entry or receive frame, and the frames of the answers it gets.
 #[derive(Debug)]
 pub(crate) struct Execution {
@@ -85,6 +88,9 @@ impl Executions {
     pub(crate) fn end(&mut self, index: u32) -> Option<Execution> {
         let execution = self.slots.get_mut(index as usize)?.take()?;
         self.free.push(index);
+        if self.free.len() == self.slots.len() && self.slots.len() > SPARE_PLACES {
+            (self.slots, self.free) = (Vec::new(), Vec::new());
+        }
         Some(execution)
     }
 

@@ -1,5 +1,6 @@
 //! Runs one op that does more than hand a value on.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -198,21 +199,30 @@ impl Engine {
         }
     }
 
-    /// Takes an aggregator back; the op that waited longest for it is ready again.
+    /// Takes an aggregator back; the execution that waited longest for it has it now, and its ops that waited
+    /// are ready again.
     pub(crate) fn end_lease(&mut self, execution: u32, slot: u32) {
         if let Some(execution) = self.executions.at_mut(execution) {
             execution.leases.retain(|held| *held != slot);
         }
         let mut waiting = self.leases.end(slot);
-        while let Some(wait) = waiting.pop_front() {
-            let Some(next) = self.end_wait(wait) else { continue };
-            if let Some(execution) = self.executions.at_mut(next.execution) {
-                execution.leases.push(slot);
-            }
-            self.leases.hand_over(slot, next.execution, waiting);
-            self.frames.frame_mut(next.frame).sites.queued += 1;
-            self.frontier.push_back((next.frame, next.op));
+        waiting.retain(|&wait| self.waits.get(wait).is_some());
+        let Some(next) = waiting.front().and_then(|&wait| self.waits.get(wait)).map(|held| held.execution)
+        else {
             return;
+        };
+        let (ready, others) = waiting
+            .into_iter()
+            .partition(|&wait| self.waits.get(wait).is_some_and(|held| held.execution == next));
+        let ready: VecDeque<u64> = ready;
+        if let Some(execution) = self.executions.at_mut(next) {
+            execution.leases.push(slot);
+        }
+        self.leases.hand_over(slot, next, others);
+        for wait in ready {
+            let Some(Wait { frame, op, .. }) = self.end_wait(wait) else { continue };
+            self.frames.frame_mut(frame).sites.queued += 1;
+            self.frontier.push_back((frame, op));
         }
     }
 

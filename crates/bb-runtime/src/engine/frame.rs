@@ -8,8 +8,12 @@ use bb_framework::Charge;
 use super::dense::{CONSTANT, DEAD, NO_SITE, Op, Region, Site, Span};
 use crate::{PeerId, Value};
 
-/// Frames that are over and keep their memory for the next ones.
-const SPARE_FRAMES: usize = 64;
+/// Frames that are over and keep their memory for the next ones, however much it is.
+const SPARE_FRAMES: usize = 16;
+/// Small frames that do, and frames that stay in the table at all when none is in use.
+const SPARE_SMALL_FRAMES: usize = 1_024;
+/// Places of a small frame, at most.
+const SMALL_FRAME: usize = 8;
 
 /// A value with the charge of the bytes that it came from, if it came from outside.
 #[derive(Clone, Debug)]
@@ -100,8 +104,10 @@ impl Frames {
 
     /// Gives a frame's memory back; whatever it holds is dropped.
     pub(crate) fn free(&mut self, index: u32) {
-        let keep = self.free.len() < SPARE_FRAMES;
         let frame = &mut self.frames[index as usize];
+        let is_small =
+            frame.sites.places.capacity() <= SMALL_FRAME && frame.sites.missing.capacity() <= 4 * SMALL_FRAME;
+        let keep = self.free.len() < if is_small { SPARE_SMALL_FRAMES } else { SPARE_FRAMES };
         if keep {
             frame.region = None;
             frame.sites.places.clear();
@@ -110,7 +116,7 @@ impl Frames {
             *frame = Frame::default();
         }
         self.free.push(index);
-        if self.free.len() == self.frames.len() && self.frames.len() > SPARE_FRAMES {
+        if self.free.len() == self.frames.len() && self.frames.len() > SPARE_SMALL_FRAMES {
             self.frames = Vec::new();
             self.free = Vec::new();
         }

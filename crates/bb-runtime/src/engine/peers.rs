@@ -36,7 +36,7 @@ impl Peers {
         }
     }
 
-    /// Peers with a known address that policy allows, in order, the node left out.
+    /// Peers in the address book that policy allows, in order, the node left out.
     pub(crate) fn known(&self, own: PeerId) -> Vec<PeerId> {
         let allowed = |peer: &PeerId| *peer != own && self.governor.is_allowed(*peer);
         self.book.peers().filter(allowed).collect()

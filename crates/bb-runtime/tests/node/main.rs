@@ -1,5 +1,7 @@
 //! A node as its host sees it: programs built by hand, installed, fed and driven through the public API.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that panics has failed")]
+
 mod artifact;
 mod common;
 mod dataflow;

@@ -239,7 +239,7 @@ fn messages_tell_where_their_sender_is_and_the_answer_goes_there() {
     request.addresses = [address.clone()].into();
     request.correlation = Some(Correlation::Request(bb_framework::RequestId([1; 16])));
     let steps = deliver(&mut b, &request).unwrap();
-    assert_eq!(b.resolve_peer_addresses(PeerId::from_u64(PEER)), [address.clone()]);
+    assert_eq!(b.resolve_peer_addresses(PeerId::from_u64(PEER)), std::slice::from_ref(&address));
     let EngineStep::SendEnvelope { addresses, .. } =
         steps.iter().find(|step| matches!(step, EngineStep::SendEnvelope { .. })).unwrap()
     else {
