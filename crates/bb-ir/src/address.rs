@@ -100,3 +100,50 @@ impl FromStr for Address {
         text.parse().map(Self).map_err(|_| AddressError::NotMultiaddr { text: text.to_owned() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_refused_or_are_an_address(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            if let Ok(address) = Address::from_bytes(&bytes) {
+                prop_assert_eq!(address.as_bytes(), bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn text_and_bytes_say_the_same() {
+        for text in
+            ["/ip4/192.0.2.1/udp/4001/quic-v1", "/ip6/2001:db8::1/tcp/1", "/dns4/example.org/tcp/443/wss"]
+        {
+            let address: Address = text.parse().unwrap();
+            assert_eq!(address.to_string(), text);
+            assert_eq!(Address::from_bytes(address.as_bytes()), Ok(address));
+        }
+    }
+
+    #[test]
+    fn the_peer_is_that_of_the_last_p2p_part() {
+        let [relay, peer] = [
+            "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA",
+            "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N",
+        ];
+        let address: Address =
+            format!("/ip4/192.0.2.1/tcp/1/p2p/{relay}/p2p-circuit/p2p/{peer}").parse().unwrap();
+        assert_eq!(address.peer(), Some(peer.parse().unwrap()));
+        assert_eq!("/ip4/192.0.2.1/tcp/1".parse::<Address>().unwrap().peer(), None);
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        let text = "192.0.2.1:4001".to_owned();
+        assert_eq!(text.parse::<Address>(), Err(AddressError::NotMultiaddr { text }));
+        assert_eq!(Address::from_bytes(&[0xff]), Err(AddressError::NotBinaryMultiaddr { byte_count: 1 }));
+        assert_eq!(Address::from_bytes(&[]), Ok(Address::empty()));
+    }
+}

@@ -128,3 +128,50 @@ impl FromStr for PeerId {
         Self::from_bytes(&bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The peer id of an Ed25519 key, as libp2p writes it.
+    const LIBP2P: &str = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA";
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_refused_or_kept_as_they_are(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            if let Ok(peer) = PeerId::from_bytes(&bytes) {
+                prop_assert_eq!(peer.as_bytes(), bytes);
+            }
+        }
+
+        #[test]
+        fn any_text_is_refused_or_is_the_text_of_a_peer(text in "[1-9A-HJ-NP-Za-km-z]{0,60}") {
+            if let Ok(peer) = text.parse::<PeerId>() {
+                prop_assert_eq!(peer.to_string(), text);
+            }
+        }
+
+        #[test]
+        fn numbered_peers_are_ordered_as_their_numbers(a: u64, b: u64) {
+            prop_assert_eq!(PeerId::from_u64(a).cmp(&PeerId::from_u64(b)), a.cmp(&b));
+        }
+    }
+
+    #[test]
+    fn the_text_form_is_that_of_libp2p() {
+        let peer: PeerId = LIBP2P.parse().unwrap();
+        assert_eq!(peer.to_string(), LIBP2P);
+        assert_eq!(peer.as_bytes()[..2], [0, 36]);
+    }
+
+    #[test]
+    fn what_is_no_peer_id_is_refused_with_its_reason() {
+        assert_eq!(PeerId::from_bytes(&[0; 65]), Err(PeerIdError::TooLong { byte_count: 65 }));
+        assert_eq!(PeerId::from_bytes(&[]), Err(PeerIdError::NotMultihash { byte_count: 0 }));
+        assert_eq!(PeerId::from_bytes(&[0, 2, 1]), Err(PeerIdError::NotMultihash { byte_count: 3 }));
+        assert_eq!("12D0".parse::<PeerId>(), Err(PeerIdError::NotBase58 { character: '0', index: 3 }));
+        assert!(matches!("1".repeat(300).parse::<PeerId>(), Err(PeerIdError::TooLong { .. })));
+    }
+}

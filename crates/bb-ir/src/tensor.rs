@@ -1,6 +1,8 @@
 //! Tensors: a type, a shape and shared, eight-byte-aligned bytes.
 
 mod onnx;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -267,7 +269,7 @@ impl Tensor {
         self.data
     }
 
-    /// Its memory, to write to or replace through.
+    /// Its memory, to write to; putting a buffer of another size in its place is a mistake.
     pub fn buffer_mut(&mut self) -> &mut Buffer {
         &mut self.data
     }
@@ -292,7 +294,7 @@ impl Tensor {
     /// [`TensorError::WrongType`].
     pub fn as_slice<T: Element>(&self) -> Result<&[T], TensorError> {
         self.check_type::<T>()?;
-        Ok(bytemuck::cast_slice(self.data.as_bytes()))
+        bytemuck::try_cast_slice(self.data.as_bytes()).map_err(|_| self.wrong_type::<T>())
     }
 
     /// Its elements, to write to; copied first if anybody else holds them.
@@ -301,7 +303,8 @@ impl Tensor {
     /// [`TensorError::WrongType`].
     pub fn make_mut<T: Element>(&mut self) -> Result<&mut [T], TensorError> {
         self.check_type::<T>()?;
-        Ok(bytemuck::cast_slice_mut(self.data.make_mut()))
+        let wrong_type = self.wrong_type::<T>();
+        bytemuck::try_cast_slice_mut(self.data.make_mut()).map_err(|_| wrong_type)
     }
 
     /// The same elements in another shape.
@@ -319,11 +322,11 @@ impl Tensor {
     }
 
     fn check_type<T: Element>(&self) -> Result<(), TensorError> {
-        if T::views(self.dtype) {
-            Ok(())
-        } else {
-            Err(TensorError::WrongType { expected: T::DTYPE, got: self.dtype })
-        }
+        if T::views(self.dtype) { Ok(()) } else { Err(self.wrong_type::<T>()) }
+    }
+
+    fn wrong_type<T: Element>(&self) -> TensorError {
+        TensorError::WrongType { expected: T::DTYPE, got: self.dtype }
     }
 }
 

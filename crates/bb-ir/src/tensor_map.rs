@@ -89,3 +89,38 @@ impl std::fmt::Debug for TensorMap {
         f.debug_map().entries(self.iter()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str, element: f32) -> (Arc<str>, Tensor) {
+        (name.into(), Tensor::scalar(element))
+    }
+
+    #[test]
+    fn a_name_inserted_again_keeps_its_place() {
+        let mut map: TensorMap = [entry("w", 1.0), entry("b", 2.0)].into_iter().collect();
+        assert_eq!(map.insert("w", Tensor::scalar(3.0_f32)), Some(Tensor::scalar(1.0_f32)));
+        let names: Vec<&str> = map.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(names, ["w", "b"]);
+        assert_eq!(map.find("w"), Some(&Tensor::scalar(3.0_f32)));
+        assert_eq!(map.byte_count(), 8);
+    }
+
+    #[test]
+    fn a_clone_is_not_written_through() {
+        let map: TensorMap = [entry("w", 1.0)].into_iter().collect();
+        let mut clone = map.clone();
+        clone.iter_mut().for_each(|(_, tensor)| tensor.make_mut::<f32>().unwrap()[0] = 5.0);
+        assert_eq!(map.find("w"), Some(&Tensor::scalar(1.0_f32)));
+        assert_eq!(clone.find("w"), Some(&Tensor::scalar(5.0_f32)));
+    }
+
+    #[test]
+    fn entries_with_one_name_twice_are_no_map() {
+        assert!(TensorMap::from_entries(vec![entry("w", 1.0), entry("b", 2.0), entry("w", 3.0)]).is_none());
+        let map = TensorMap::from_entries(vec![entry("w", 1.0), entry("b", 2.0)]).unwrap();
+        assert_eq!((map.len(), map.is_empty()), (2, false));
+    }
+}

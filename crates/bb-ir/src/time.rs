@@ -65,3 +65,21 @@ impl fmt::Display for Time {
         write!(f, "{}.{:09}s", self.0 / 1_000_000_000, self.0 % 1_000_000_000)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arithmetic_stops_at_both_ends() {
+        assert_eq!(Time::MAX + Duration::from_nanos(1), Time::MAX);
+        assert_eq!(Time::ZERO + Duration::MAX, Time::MAX);
+        assert_eq!(Time::from_nanos(5) - Duration::from_nanos(9), Time::ZERO);
+        assert_eq!(Time::from_nanos(9) - Duration::from_nanos(5), Time::from_nanos(4));
+    }
+
+    #[test]
+    fn the_text_is_in_seconds() {
+        assert_eq!(Time::from_nanos(1_500_000_000).to_string(), "1.500000000s");
+    }
+}

@@ -139,3 +139,43 @@ impl fmt::Display for ValueType {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Tensor;
+
+    #[test]
+    fn a_tensor_is_admitted_by_type_rank_and_known_extents() {
+        let value = Value::from(Tensor::from_rows([[1.0_f32, 2.0]]));
+        let ty = |dtype, dims: &[Dim]| ValueType::Tensor { dtype, shape: Some(dims.to_vec()) };
+        assert!(ValueType::ANY_TENSOR.admits(&value));
+        assert!(ty(None, &[Dim::Named("N".into()), Dim::Known(2)]).admits(&value));
+        assert!(ty(Some(DataType::F32), &[Dim::Any, Dim::Any]).admits(&value));
+        assert!(!ty(Some(DataType::F64), &[Dim::Any, Dim::Any]).admits(&value));
+        assert!(!ty(None, &[Dim::Any]).admits(&value));
+        assert!(!ty(None, &[Dim::Known(2), Dim::Known(2)]).admits(&value));
+    }
+
+    #[test]
+    fn a_tuple_is_admitted_item_by_item() {
+        let value = Value::Tuple([Value::Trigger, Value::I64(1)].into());
+        assert!(ValueType::Tuple(vec![ValueType::Any, ValueType::I64]).admits(&value));
+        assert!(!ValueType::Tuple(vec![ValueType::Any, ValueType::U64]).admits(&value));
+        assert!(!ValueType::Tuple(vec![ValueType::Any]).admits(&value));
+    }
+
+    #[test]
+    fn kinds_do_not_stand_for_one_another() {
+        assert!(!ValueType::I64.admits(&Value::U64(1)));
+        assert!(!ValueType::Tensors.admits(&Tensor::scalar(1.0_f32).into()));
+        assert!(ValueType::Any.admits(&Value::Trigger));
+    }
+
+    #[test]
+    fn the_text_says_what_is_known() {
+        let shape = Some(vec![Dim::Known(3), Dim::Named("N".into()), Dim::Any]);
+        let tensor = ValueType::Tensor { dtype: Some(DataType::F32), shape };
+        assert_eq!(ValueType::Tuple(vec![tensor, ValueType::ANY_TENSOR]).to_string(), "(f32[3,N,?], tensor)");
+    }
+}
