@@ -26,7 +26,7 @@ pub use scan::{EnvelopeLimits, Scan, scan};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bb_framework::{MessageId, RequestId};
+pub use bb_framework::{MessageId, RequestId};
 use bb_ir::Digest;
 
 use crate::{Address, Value};
@@ -37,9 +37,8 @@ pub const ENVELOPE_VERSION: u32 = 1;
 /// One message from one node to another.
 ///
 /// ```
-/// use bb_framework::{MessageId, RequestId};
 /// use bb_runtime::Value;
-/// use bb_runtime::envelope::{Correlation, Envelope, EnvelopeLimits, Fill, scan};
+/// use bb_runtime::envelope::{Correlation, Envelope, EnvelopeLimits, Fill, MessageId, RequestId, scan};
 ///
 /// let envelope = Envelope {
 ///     message_id: MessageId { incarnation: 1, counter: 7 },
