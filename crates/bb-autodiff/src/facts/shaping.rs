@@ -228,7 +228,7 @@ fn remaining(input: &[Dim], dims: &[Dim], free: usize) -> Dim {
     let numbers: usize = left.iter().filter_map(known).product();
     let mut symbols = left.iter().filter(|dim| known(dim).is_none());
     match (symbols.next(), symbols.next()) {
-        (None, _) if divisor != 0 && numbers % divisor == 0 => Dim::Known(numbers / divisor),
+        (None, _) if divisor != 0 && numbers.is_multiple_of(divisor) => Dim::Known(numbers / divisor),
         (Some(symbol), None) if numbers == divisor && divisor != 0 => symbol.clone(),
         _ => Dim::Any,
     }

@@ -1,5 +1,7 @@
 //! Every rule against central finite differences, and the graphs that are made of them.
 
+#![cfg(test)]
+
 mod activation;
 mod elementwise;
 mod errors;
