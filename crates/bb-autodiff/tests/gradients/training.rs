@@ -136,7 +136,7 @@ fn evaluation_counts_hits_and_gives_the_outputs_of_the_model() {
     let plan = TrainingPlan::new(&graph, NEWEST, &TrainingOptions::default()).unwrap();
     let held = parameters(&graph);
     let [features, labels] = batch(&mut rng, 7);
-    let outputs = execute(&plan.forward(None).unwrap(), &[&held, &[features.clone()]]);
+    let outputs = execute(&plan.forward(None).unwrap(), &[&held, std::slice::from_ref(&features)]);
     let evaluation = execute(&plan.evaluation(None).unwrap(), &[&held, &[features, labels.clone()]]);
     assert_eq!(evaluation[2], outputs[0]);
     let probabilities = floats(&outputs[0]);
@@ -162,7 +162,7 @@ fn squared_error_is_half_the_mean_square_over_rows() {
     let held = parameters(&graph);
     let [features, _] = batch(&mut rng, 6);
     let target = tensor(DataType::F32, &[6, 3], &[0.5; 18]);
-    let outputs = execute(&plan.forward(None).unwrap(), &[&held, &[features.clone()]]);
+    let outputs = execute(&plan.forward(None).unwrap(), &[&held, std::slice::from_ref(&features)]);
     let expected: f64 = floats(&outputs[0]).iter().map(|y| (y - 0.5) * (y - 0.5)).sum::<f64>() / 12.0;
     for size in [None, Some(6)] {
         let fed = [features.clone(), target.clone()];
