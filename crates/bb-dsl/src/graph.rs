@@ -7,7 +7,8 @@ use std::panic::Location;
 use bb_ir::program::{self, Attribute, NamedValue, Span, domains};
 use bb_ir::{Diagnostic, Dim, Value, ValueType};
 
-use crate::recorder::{Effect, Frame, FrameKind, NewNode, Session, ValueRecord};
+use crate::recorder::{Effect, Frame, FrameKind, NewNode, ValueRecord};
+use crate::session::Session;
 use crate::wire::PendingCall;
 use crate::{CallTo, CastTo, Module, Output, Values};
 

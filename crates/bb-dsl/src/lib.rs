@@ -48,6 +48,7 @@ mod graph;
 mod module;
 mod quorum;
 mod recorder;
+mod session;
 mod slots;
 mod values;
 mod wire;

@@ -2,7 +2,7 @@
 
 use bb_ir::program::Program;
 
-use crate::recorder::Session;
+use crate::session::Session;
 use crate::{BuildError, Graph};
 
 /// The version of the ONNX operator set that recorded ops belong to.

@@ -1,4 +1,4 @@
-//! What recording keeps: the session of a `build`, and the frames of the module being recorded.
+//! What recording keeps of the module being recorded: its frames and values.
 //!
 //! A *frame* is a graph under construction: the module's own, the body of a call, or the region that takes
 //! an answer. [`Graph`] holds them in a list that only grows, so that a handle kept for too long can still be
@@ -8,33 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::panic::Location;
 
-use bb_ir::program::{
-    self, Attribute, Capture, NamedValue, NodeId, OpId, Program, Role, Span, ValueId, domains,
-};
+use bb_ir::program::{self, Attribute, Capture, NamedValue, NodeId, OpId, Role, Span, ValueId, domains};
 use bb_ir::{Diagnostic, ValueType};
 
 use crate::values::POISON;
-use crate::{BuildError, Graph, Output};
-
-/// How deep modules may call one another.
-const MAX_DEPTH: usize = 64;
-
-/// What one `build` collects.
-#[derive(Default)]
-pub(crate) struct Session {
-    modules: Vec<Recorded>,
-    stack: Vec<(String, *const ())>,
-    slots: BTreeMap<String, (Role, Span)>,
-    recorders: u32,
-    pub(crate) diagnostics: Vec<Diagnostic>,
-}
-
-/// A module that was recorded.
-struct Recorded {
-    declared: String,
-    module: program::Module,
-    touched: BTreeSet<Effect>,
-}
+use crate::{Graph, Output};
 
 /// A slot on a peer class: what effect edges go through.
 pub(crate) type Effect = (Option<String>, String);
@@ -120,117 +98,6 @@ impl NewNode {
     pub(crate) fn output(mut self, ty: ValueType) -> Self {
         self.outputs.push(Some(ty));
         self
-    }
-}
-
-impl Session {
-    /// Records a module and gives its index; `None` if it calls itself.
-    pub(crate) fn module(
-        &mut self,
-        name: &str,
-        address: *const (),
-        body: &mut dyn FnMut(&mut Graph),
-        bootstrap: &mut dyn FnMut(&mut Graph),
-        at: &'static Location<'static>,
-    ) -> Option<usize> {
-        let calls_itself = self.stack.iter().any(|(held, place)| held == name && *place == address);
-        if calls_itself || self.stack.len() >= MAX_DEPTH {
-            let mut path: Vec<&str> = self.stack.iter().map(|(held, _)| held.as_str()).collect();
-            path.drain(..path.len().saturating_sub(4));
-            let error = Diagnostic::new(format!("module `{name}` calls itself"))
-                .label(Span::of(at), "called again here")
-                .note(format!("the calls: {} -> {name}", path.join(" -> ")))
-                .help("a program is a graph without loops: repeat inside an op, or between executions");
-            self.diagnostics.push(error);
-            return None;
-        }
-        let is_root = self.stack.is_empty();
-        if name.is_empty() {
-            self.diagnostics.push(Diagnostic::new("a module has no name").label(Span::of(at), "used here"));
-        }
-        self.stack.push((name.to_owned(), address));
-        if is_root {
-            self.modules.push(Recorded {
-                declared: name.to_owned(),
-                module: program::Module { name: name.to_owned(), ..Default::default() },
-                touched: BTreeSet::new(),
-            });
-        }
-        let (body, touched) = self.graph(name, body);
-        let (bootstrap, _) = self.graph(name, bootstrap);
-        let bootstrap = (!bootstrap.nodes.is_empty() || !bootstrap.inputs.is_empty()).then_some(bootstrap);
-        self.stack.pop();
-        if is_root {
-            self.modules[0].module.body = body;
-            self.modules[0].module.bootstrap = bootstrap;
-            self.modules[0].touched = touched;
-            return Some(0);
-        }
-        let module = program::Module { name: String::new(), body, bootstrap };
-        Some(self.intern(name, module, touched))
-    }
-
-    /// The index of a module, an equal one if there is any.
-    fn intern(&mut self, name: &str, mut module: program::Module, touched: BTreeSet<Effect>) -> usize {
-        let same_name: Vec<usize> =
-            (0..self.modules.len()).filter(|&index| self.modules[index].declared == name).collect();
-        for &index in &same_name {
-            let held = &self.modules[index].module;
-            if index > 0 && held.body == module.body && held.bootstrap == module.bootstrap {
-                return index;
-            }
-        }
-        module.name = match same_name.len() {
-            0 => name.to_owned(),
-            count => format!("{name}:{}", count + 1),
-        };
-        self.modules.push(Recorded { declared: name.to_owned(), module, touched });
-        self.modules.len() - 1
-    }
-
-    fn graph(
-        &mut self,
-        module: &str,
-        record: &mut dyn FnMut(&mut Graph),
-    ) -> (program::Graph, BTreeSet<Effect>) {
-        self.recorders += 1;
-        let recorder = self.recorders;
-        let mut g = Graph::open_module(mem::take(self), module, recorder);
-        record(&mut g);
-        let (graph, touched, session) = g.close_module();
-        *self = session;
-        (graph, touched)
-    }
-
-    pub(crate) fn recorded(&self, index: usize) -> (&program::Module, &BTreeSet<Effect>) {
-        (&self.modules[index].module, &self.modules[index].touched)
-    }
-
-    /// Notes that a slot stands for a role.
-    fn slot(&mut self, name: &str, role: Role, span: &Span) {
-        if name.is_empty() {
-            self.diagnostics.push(Diagnostic::new("a slot has no name").label(span.clone(), "used here"));
-        }
-        let Some((held, first)) = self.slots.get(name) else {
-            self.slots.insert(name.to_owned(), (role, span.clone()));
-            return;
-        };
-        if *held == role {
-            return;
-        }
-        let error = Diagnostic::new(format!("slot \"{name}\" is used as {held} and as {role}"))
-            .label(span.clone(), format!("used as {role} here"))
-            .label(first.clone(), format!("used as {held} here"))
-            .help(format!("give the {role} a slot of its own"));
-        self.diagnostics.push(error);
-    }
-
-    pub(crate) fn finish(self, name: String, opset: i64) -> Result<Program, BuildError> {
-        if !self.diagnostics.is_empty() {
-            return Err(BuildError::new(name, self.diagnostics));
-        }
-        let modules = self.modules.into_iter().map(|recorded| recorded.module).collect();
-        Ok(Program { name, modules, opset, ..Program::default() })
     }
 }
 
@@ -473,9 +340,9 @@ impl Graph {
     fn check_reach(&self, output: Output, at: &'static Location<'static>) -> Result<(), Diagnostic> {
         let record = &self.values[output.value as usize];
         let here = self.place();
-        let name = record.hint.as_str();
-        let used = Span::of(at);
         let made = Span::of(record.made_at);
+        let name = || variable(&Span::of(record.made_at), &record.hint);
+        let used = Span::of(at);
         let elsewhere = match (record.place.as_deref(), here) {
             (Some(there), Some(here)) if there != here => Some((there, here)),
             _ => None,
@@ -488,28 +355,43 @@ impl Graph {
                     while outer != record.frame {
                         match self.frames[outer].parent {
                             Some(parent) => outer = parent,
-                            None => return Err(leaked(name, used, made)),
+                            None => return Err(leaked(&name(), used, made)),
                         }
                     }
                     return Err(match elsewhere {
-                        Some((there, here)) => misplaced(name, (there, made), (here, used)),
+                        Some((there, here)) => misplaced(&name(), (there, made), (here, used)),
                         None => Diagnostic::new(format!(
-                            "`{name}` is a value of the sender's execution but is used in the receiver's"
+                            "`{}` is a value of the sender's execution but is used in the receiver's",
+                            name()
                         ))
                         .label(used, "used by the receiver here")
                         .label(made, "made by the sender here")
                         .note("a body sees what came in the message, constants and components")
-                        .help(format!("add `{name}` to the values that are sent")),
+                        .help(format!("add `{}` to the values that are sent", name())),
                     });
                 }
-                _ => return Err(leaked(name, used, made)),
+                _ => return Err(leaked(&name(), used, made)),
             }
         }
         match elsewhere {
-            Some((there, here)) => Err(misplaced(name, (there, made), (here, used))),
+            Some((there, here)) => Err(misplaced(&name(), (there, made), (here, used))),
             None => Ok(()),
         }
     }
+}
+
+/// What to call a value in a message: the variable that the author's line binds, where the line can be read,
+/// or else `hint`.
+fn variable(made: &Span, hint: &str) -> String {
+    let bound = std::fs::read_to_string(&*made.file).ok().and_then(|text| {
+        let line = text.lines().nth(made.line.saturating_sub(1) as usize)?;
+        let rest = line.trim_start().strip_prefix("let ")?.trim_start();
+        let rest = rest.strip_prefix("mut ").unwrap_or(rest);
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_')?;
+        let is_alone = rest[end..].trim_start().starts_with(['=', ':']);
+        (is_alone && end > 0).then(|| rest[..end].to_owned())
+    });
+    bound.unwrap_or_else(|| hint.to_owned())
 }
 
 fn misplaced(name: &str, made: (&str, Span), used: (&str, Span)) -> Diagnostic {
