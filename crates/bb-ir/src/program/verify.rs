@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use thiserror::Error;
 
@@ -183,7 +184,7 @@ impl Verifier {
             self.fail(VerifyFault::TooDeep { limit: MAX_GRAPH_DEPTH });
             return;
         }
-        let mut made = Made { graph, values: vec![false; graph.values.len()], names: BTreeSet::new() };
+        let mut made = Made { graph, values: vec![false; graph.values.len()] };
         for &input in &graph.inputs {
             made.make(self, input);
         }
@@ -196,6 +197,7 @@ impl Verifier {
             self.graph_node(id, node, &mut made, depth);
             self.node = around;
         }
+        made.unique_names(self);
         let mut outputs = BTreeSet::new();
         for output in &graph.outputs {
             made.read(self, output.value);
@@ -252,7 +254,6 @@ impl Verifier {
 struct Made<'a> {
     graph: &'a Graph,
     values: Vec<bool>,
-    names: BTreeSet<&'a str>,
 }
 
 impl Made<'_> {
@@ -264,7 +265,27 @@ impl Made<'_> {
             return;
         }
         verifier.check(!name.is_empty(), || VerifyFault::Unnamed { what: "a value" });
-        verifier.check(self.names.insert(name), || VerifyFault::DuplicateValue { value: name.clone() });
+    }
+
+    /// No two values that are made have one name. Sorted by hash, so that large graphs stay cheap.
+    fn unique_names(&self, verifier: &mut Verifier) {
+        let name = |index: u32| self.graph.values[index as usize].name.as_str();
+        let made = (0..self.values.len() as u32).filter(|index| self.values[*index as usize]);
+        let mut hashes: Vec<(u64, u32)> = made
+            .map(|index| {
+                let mut hasher = DefaultHasher::new();
+                name(index).hash(&mut hasher);
+                (hasher.finish(), index)
+            })
+            .collect();
+        hashes.sort_unstable();
+        for same in hashes.chunk_by(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
+            let mut names: Vec<&str> = same.iter().map(|(_, index)| name(*index)).collect();
+            names.sort_unstable();
+            for twice in names.windows(2).filter(|pair| pair[0] == pair[1]) {
+                verifier.fail(VerifyFault::DuplicateValue { value: twice[0].to_owned() });
+            }
+        }
     }
 
     fn read(&self, verifier: &mut Verifier, id: ValueId) {
