@@ -1,5 +1,7 @@
 //! Prepared graphs against plain loops over the same kernels, in one process: overheads an op, and a training step.
 
+#![expect(clippy::expect_used, reason = "a benchmark stops where it cannot go on")]
+
 use std::hint::black_box;
 
 use bb_cpu::{CpuBackend, CpuConfig};

@@ -5,7 +5,7 @@
 //! the last one the result. Where the operands are not what a tree was made for (`f32`, booleans as conditions), the
 //! nodes run one by one as they stand.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bb_runtime::onnx::{GraphProto, NodeProto, ValueInfoProto};
 use bb_runtime::{BackendError, DataType, Executable, Shape, Tensor};
@@ -132,9 +132,9 @@ impl Op {
 /// Trees of at least two fusable nodes, each as ascending node indices, the root last.
 pub(crate) fn groups(graph: &GraphProto, opset: i64) -> Vec<Vec<usize>> {
     let ops: Vec<Option<Op>> = graph.node.iter().map(|node| Op::of(node, opset)).collect();
-    let mut readers: HashMap<&str, Vec<usize>> = HashMap::new();
-    let mut makers: HashMap<&str, usize> = HashMap::new();
-    let mut pinned: HashSet<String> = graph.output.iter().map(|output| output.name().to_owned()).collect();
+    let mut readers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    let mut makers: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut pinned: BTreeSet<String> = graph.output.iter().map(|output| output.name().to_owned()).collect();
     for (at, node) in graph.node.iter().enumerate() {
         pinned.extend(crate::interpreter::captured(node));
         for input in &node.input {
@@ -226,7 +226,7 @@ enum Repeat {
 
 /// The names that a tree reads, in order of appearance.
 pub(crate) fn leaves<'a>(nodes: &[&'a NodeProto]) -> Vec<&'a str> {
-    let made: HashSet<&str> = nodes.iter().flat_map(|node| &node.output).map(String::as_str).collect();
+    let made: BTreeSet<&str> = nodes.iter().flat_map(|node| &node.output).map(String::as_str).collect();
     let mut leaves: Vec<&str> = Vec::new();
     for input in nodes.iter().flat_map(|node| &node.input) {
         if !made.contains(input.as_str()) && !leaves.contains(&input.as_str()) {
@@ -272,9 +272,9 @@ pub(crate) fn kernel(
 impl Fused {
     fn new(nodes: &[&NodeProto], names: &[&str]) -> Option<Self> {
         let mut kinds: Vec<Option<Kind>> = vec![None; names.len()];
-        let mut places: HashMap<&str, From> =
+        let mut places: BTreeMap<&str, From> =
             names.iter().enumerate().map(|(at, &name)| (name, From::Leaf(at))).collect();
-        let mut last: HashMap<&str, usize> = HashMap::new();
+        let mut last: BTreeMap<&str, usize> = BTreeMap::new();
         for (at, node) in nodes.iter().enumerate() {
             for input in &node.input {
                 last.insert(input, at);

@@ -1,6 +1,6 @@
 //! A prepared graph: kernels in order over dense slots.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bb_runtime::onnx::{GraphProto, NodeProto};
 use bb_runtime::{BackendError, DataType, Executable, Outputs, Shape, Tensor};
@@ -27,7 +27,6 @@ pub(crate) struct Interpreter {
     constants: Vec<Tensor>,
     outputs: Vec<Source>,
     input_count: usize,
-    captures: Vec<String>,
     has_fixed: bool,
     /// Types and shapes of the inputs for which the fixed slots are filled.
     signature: Option<Vec<(DataType, Shape)>>,
@@ -72,8 +71,8 @@ impl Interpreter {
         config: &CpuConfig,
         depth: usize,
     ) -> Result<Self, BackendError> {
-        let mut fused = HashMap::new();
-        let mut inner = HashSet::new();
+        let mut fused = BTreeMap::new();
+        let mut inner = BTreeSet::new();
         let opset = opsets.iter().find(|(domain, _)| domain.is_empty()).map_or(1, |(_, version)| *version);
         for members in fuse::groups(graph, opset) {
             let nodes: Vec<&NodeProto> = members.iter().map(|&member| &graph.node[member]).collect();
@@ -94,7 +93,7 @@ impl Interpreter {
         config: &CpuConfig,
         depth: usize,
     ) -> Result<Self, BackendError> {
-        Self::prepare_with(graph, opsets, config, depth, HashMap::new(), &HashSet::new())
+        Self::prepare_with(graph, opsets, config, depth, BTreeMap::new(), &BTreeSet::new())
     }
 
     fn prepare_with(
@@ -102,8 +101,8 @@ impl Interpreter {
         opsets: &[(String, i64)],
         config: &CpuConfig,
         depth: usize,
-        mut fused: HashMap<usize, (Kernel, Vec<&str>)>,
-        inner: &HashSet<usize>,
+        mut fused: BTreeMap<usize, (Kernel, Vec<&str>)>,
+        inner: &BTreeSet<usize>,
     ) -> Result<Self, BackendError> {
         if depth > MAX_DEPTH {
             let reason = format!("graphs are nested more than {MAX_DEPTH} deep");
@@ -189,23 +188,7 @@ impl Interpreter {
         let pool = Pool::new(config.memory_limit);
         let has_fixed = steps.iter().any(|step| step.fixed);
         let fixed = known_slots.iter().map(|known| known.value).collect();
-        Ok(Self {
-            steps,
-            slots,
-            fixed,
-            constants,
-            outputs,
-            input_count,
-            captures,
-            has_fixed,
-            signature: None,
-            pool,
-        })
-    }
-
-    /// Names of outer values that the graph reads; a run takes them after the graph's own inputs.
-    pub(crate) fn captures(&self) -> &[String] {
-        &self.captures
+        Ok(Self { steps, slots, fixed, constants, outputs, input_count, has_fixed, signature: None, pool })
     }
 
     fn run_steps(&mut self, inputs: &[Tensor]) -> Result<(), BackendError> {
@@ -432,7 +415,7 @@ fn find_deaths(steps: Vec<Step>, known: &[Known], outputs: &[Source]) -> Vec<Ste
 /// Which values the graph has so far.
 #[derive(Default)]
 struct Names<'a> {
-    sources: HashMap<&'a str, Source>,
+    sources: BTreeMap<&'a str, Source>,
 }
 
 impl<'a> Names<'a> {
@@ -468,9 +451,9 @@ pub(crate) fn captured(node: &NodeProto) -> Vec<String> {
 pub(crate) fn free_names(graph: &GraphProto) -> Vec<String> {
     let mut own: Vec<&str> = graph.initializer.iter().map(|tensor| tensor.name()).collect();
     own.extend(graph.input.iter().map(|input| input.name()));
-    let mut made: HashSet<&str> = own.into_iter().collect();
+    let mut made: BTreeSet<&str> = own.into_iter().collect();
     let mut free: Vec<String> = Vec::new();
-    let note = |name: &str, made: &HashSet<&str>, free: &mut Vec<String>| {
+    let note = |name: &str, made: &BTreeSet<&str>, free: &mut Vec<String>| {
         if !name.is_empty() && !made.contains(name) && !free.iter().any(|held| held == name) {
             free.push(name.to_owned());
         }

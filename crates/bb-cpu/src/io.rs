@@ -48,10 +48,6 @@ impl<'a> Io<'a, '_> {
         self.wanted.get(index).is_some_and(Option::is_some)
     }
 
-    pub(crate) fn output_count(&self) -> usize {
-        self.wanted.len()
-    }
-
     /// Input `index`; only for kernels that do not work in place.
     pub(crate) fn input(&self, index: usize) -> Outcome<&'a Tensor> {
         self.optional(index).ok_or_else(|| missing(index))

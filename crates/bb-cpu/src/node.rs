@@ -41,10 +41,6 @@ impl<'a> NodeDef<'a> {
         self.proto.input.len()
     }
 
-    pub(crate) fn has_input(&self, index: usize) -> bool {
-        self.proto.input.get(index).is_some_and(|name| !name.is_empty())
-    }
-
     pub(crate) fn output_count(&self) -> usize {
         self.proto.output.len()
     }

@@ -29,11 +29,6 @@ impl Pool {
         Self { free: Vec::new(), run: 0, live: 0, limit }
     }
 
-    /// Bytes that one run may hold at a time.
-    pub(crate) fn limit(&self) -> usize {
-        self.limit
-    }
-
     /// Starts a run: nothing is live.
     pub(crate) fn begin(&mut self) {
         self.run += 1;

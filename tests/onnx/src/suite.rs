@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use bb_runtime::onnx::{ModelProto, TensorProto, type_proto};
@@ -64,14 +64,14 @@ pub fn run<B: Backend>(
 
 /// A thread that runs case after case; a case that hangs costs the thread, not the run.
 struct Worker {
-    jobs: Sender<Arc<Case>>,
+    jobs: SyncSender<Arc<Case>>,
     outcomes: Receiver<Outcome>,
 }
 
 impl Worker {
     fn start<B: Backend>(make: Arc<impl Fn() -> B + Send + Sync + 'static>) -> Self {
-        let (jobs, incoming) = channel::<Arc<Case>>();
-        let (outgoing, outcomes) = channel();
+        let (jobs, incoming) = sync_channel::<Arc<Case>>(1);
+        let (outgoing, outcomes) = sync_channel(1);
         std::thread::spawn(move || {
             let backend = make();
             for case in incoming {
@@ -91,10 +91,7 @@ impl Worker {
 
     fn run(&self, case: Arc<Case>) -> Option<Outcome> {
         self.jobs.send(case).ok()?;
-        match self.outcomes.recv_timeout(TIME_LIMIT) {
-            Ok(outcome) => Some(outcome),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.outcomes.recv_timeout(TIME_LIMIT).ok()
     }
 }
 

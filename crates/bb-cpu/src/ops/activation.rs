@@ -2,7 +2,7 @@
 
 use bb_runtime::{DataType, Tensor};
 
-use super::elementwise::{binary_new, map, scalar};
+use super::elementwise::{binary_new, map};
 use super::types::{Number, by_float, by_number};
 use super::{Entry, Kernel, op};
 use crate::fault::{Fault, Outcome};
@@ -143,7 +143,7 @@ fn prelu() -> Kernel {
             return Err(Fault::Type(slope.dtype()));
         }
         let result = by_number!(input.dtype(), T => {
-            binary_new::<T, T>(io, input, slope, |x, slope| if x < T::ZERO { x.mul(slope) } else { x })
+            binary_new::<T, T>(io, input, slope, |x, slope| if x.below_zero() { x.mul(slope) } else { x })
         })?;
         io.emit(0, result);
         Ok(())
@@ -182,9 +182,4 @@ fn clip() -> Kernel {
     })
     .in_place()
     .via_f32()
-}
-
-/// The only element of an optional input, or another number.
-pub(super) fn scalar_or(input: Option<&Tensor>, otherwise: f64) -> Outcome<f64> {
-    input.map_or(Ok(otherwise), scalar)
 }

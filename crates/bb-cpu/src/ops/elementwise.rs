@@ -313,7 +313,7 @@ fn unary_number(op: Unary) -> Outcome<Kernel> {
         let result = by_number!(input.dtype(), T => match op {
             Unary::Abs => map::<T>(io, input, T::abs),
             Unary::Neg => map::<T>(io, input, |x| x.neg()),
-            Unary::Relu => map::<T>(io, input, |x| if x < T::ZERO { T::ZERO } else { x }),
+            Unary::Relu => map::<T>(io, input, |x| if x.below_zero() { T::ZERO } else { x }),
             Unary::Sign => map::<T>(io, input, |x| x.sign()),
             _ => Err(Fault::Type(input.dtype())),
         })?;

@@ -23,6 +23,8 @@ pub(crate) trait Number: Element + PartialOrd + Default + Send + Sync {
     fn to_i64(self) -> i64;
     fn from_i64(value: i64) -> Self;
     fn is_nan(self) -> bool;
+    /// Whether it is below zero; false for NaN and negative zero.
+    fn below_zero(self) -> bool;
     /// The smaller one; NaN if one is.
     #[inline(always)]
     fn least(self, other: Self) -> Self {
@@ -59,6 +61,8 @@ macro_rules! integers {
             #[inline(always)] fn to_i64(self) -> i64 { self as i64 }
             #[inline(always)] fn from_i64(value: i64) -> Self { value as $t }
             #[inline(always)] fn is_nan(self) -> bool { false }
+            #[allow(unused_comparisons, reason = "the same text for signed and unsigned types")]
+            #[inline(always)] fn below_zero(self) -> bool { self < 0 }
         }
     )*};
 }
@@ -85,6 +89,7 @@ macro_rules! floats {
             #[inline(always)] fn to_i64(self) -> i64 { self as i64 }
             #[inline(always)] fn from_i64(value: i64) -> Self { value as $t }
             #[inline(always)] fn is_nan(self) -> bool { <$t>::is_nan(self) }
+            #[inline(always)] fn below_zero(self) -> bool { self < 0.0 }
         }
     )*};
 }

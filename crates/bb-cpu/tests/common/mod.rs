@@ -1,5 +1,6 @@
 //! Graphs of a few nodes, made and run in one line.
 
+#![allow(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
 #![allow(dead_code, reason = "not every test file uses every helper")]
 
 use bb_cpu::{CpuBackend, CpuConfig};
