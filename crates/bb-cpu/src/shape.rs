@@ -130,7 +130,9 @@ impl<const N: usize> Walk<N> {
     }
 
     /// Calls `row` with the offsets at which each row begins.
-    pub(crate) fn rows(&self, mut row: impl FnMut([usize; N])) {
+    ///
+    /// A call a row is made through a pointer, so that the walk is compiled once and not for each kernel.
+    pub(crate) fn rows(&self, row: &mut dyn FnMut([usize; N])) {
         let mut offsets = [0_usize; N];
         if self.inner == 0 || self.outer.iter().any(|(extent, _)| *extent == 0) {
             return;
@@ -161,7 +163,7 @@ impl<const N: usize> Walk<N> {
     /// Calls `element` with the offsets of each element.
     pub(crate) fn each(&self, mut element: impl FnMut([usize; N])) {
         let steps = self.inner_strides;
-        self.rows(|mut offsets| {
+        self.rows(&mut |mut offsets| {
             for _ in 0..self.inner {
                 element(offsets);
                 for (offset, step) in offsets.iter_mut().zip(steps) {

@@ -5,6 +5,19 @@ use pulp::{Arch, Simd, WithSimd};
 /// Below this many elements choosing a loop costs more than it gains.
 const WORTH_IT: usize = 32;
 
+/// Runs a loop over `count` elements of type `T`.
+///
+/// Loops are compiled for several widths only where elements have four bytes, as those of most models do: every
+/// further type would add its share to the time it takes to compile this crate.
+#[inline]
+fn run<T, W: WithSimd>(count: usize, job: W) -> W::Output {
+    if const { size_of::<T>() == 4 } {
+        if count < WORTH_IT { job.with_simd(pulp::Scalar) } else { Arch::new().dispatch(job) }
+    } else {
+        job.with_simd(pulp::Scalar)
+    }
+}
+
 struct Map1<'a, T, R, F> {
     from: &'a [T],
     to: &'a mut [R],
@@ -26,7 +39,7 @@ impl<T: Copy, R, F: Fn(T) -> R> WithSimd for Map1<'_, T, R, F> {
 #[inline]
 pub(crate) fn map<T: Copy, R>(from: &[T], to: &mut [R], f: impl Fn(T) -> R) {
     let job = Map1 { from, to, f };
-    if job.from.len() < WORTH_IT { job.with_simd(pulp::Scalar) } else { Arch::new().dispatch(job) }
+    run::<T, _>(job.from.len(), job)
 }
 
 struct MapInPlace<'a, T, F> {
@@ -49,7 +62,7 @@ impl<T: Copy, F: Fn(T) -> T> WithSimd for MapInPlace<'_, T, F> {
 #[inline]
 pub(crate) fn map_in_place<T: Copy>(to: &mut [T], f: impl Fn(T) -> T) {
     let job = MapInPlace { to, f };
-    if job.to.len() < WORTH_IT { job.with_simd(pulp::Scalar) } else { Arch::new().dispatch(job) }
+    run::<T, _>(job.to.len(), job)
 }
 
 struct Map2<'a, A, B, R, F> {
@@ -74,7 +87,7 @@ impl<A: Copy, B: Copy, R, F: Fn(A, B) -> R> WithSimd for Map2<'_, A, B, R, F> {
 #[inline]
 pub(crate) fn map2<A: Copy, B: Copy, R>(a: &[A], b: &[B], to: &mut [R], f: impl Fn(A, B) -> R) {
     let job = Map2 { a, b, to, f };
-    if job.a.len() < WORTH_IT { job.with_simd(pulp::Scalar) } else { Arch::new().dispatch(job) }
+    run::<A, _>(job.a.len(), job)
 }
 
 struct Update<'a, T, B, F> {
@@ -98,7 +111,7 @@ impl<T: Copy, B: Copy, F: Fn(T, B) -> T> WithSimd for Update<'_, T, B, F> {
 #[inline]
 pub(crate) fn update<T: Copy, B: Copy>(to: &mut [T], b: &[B], f: impl Fn(T, B) -> T) {
     let job = Update { to, b, f };
-    if job.to.len() < WORTH_IT { job.with_simd(pulp::Scalar) } else { Arch::new().dispatch(job) }
+    run::<T, _>(job.to.len(), job)
 }
 
 /// Lanes of a fold; fixed, so that the order of additions does not depend on the machine.
@@ -141,5 +154,5 @@ impl<T: Copy, F: Fn(T) -> T, G: Fn(T, T) -> T> WithSimd for Fold<'_, T, F, G> {
 #[inline]
 pub(crate) fn fold<T: Copy>(from: &[T], start: T, map: impl Fn(T) -> T, join: impl Fn(T, T) -> T) -> T {
     let job = Fold { from, start, map, join };
-    if job.from.len() < WORTH_IT { job.with_simd(pulp::Scalar) } else { Arch::new().dispatch(job) }
+    run::<T, _>(job.from.len(), job)
 }

@@ -191,34 +191,37 @@ fn binary_in_place<T: Number>(
     mut b: In<'_>,
     f: impl Fn(T, T) -> T + Copy,
 ) -> Outcome<Tensor> {
-    let same = a.shape() == b.shape();
-    let into_a = same || b.element_count() == 1 && b.shape().rank() <= a.shape().rank();
-    let into_b = same || a.element_count() == 1 && a.shape().rank() <= b.shape().rank();
-    if into_a
-        && let In::Owned(tensor) = &mut a
-        && tensor.buffer_mut().unique_mut().is_some()
-    {
-        let (to, from) = (tensor.make_mut::<T>()?, b.as_slice::<T>()?);
-        if same {
-            simd::update(to, from, f);
-        } else if let [scalar] = *from {
-            simd::map_in_place(to, |x| f(x, scalar));
+    // Only for the types of most models: each further one would be compiled six times over.
+    if const { matches!(T::DTYPE, DataType::F32 | DataType::F64) } {
+        let same = a.shape() == b.shape();
+        let into_a = same || b.element_count() == 1 && b.shape().rank() <= a.shape().rank();
+        let into_b = same || a.element_count() == 1 && a.shape().rank() <= b.shape().rank();
+        if into_a
+            && let In::Owned(tensor) = &mut a
+            && tensor.buffer_mut().unique_mut().is_some()
+        {
+            let (to, from) = (tensor.make_mut::<T>()?, b.as_slice::<T>()?);
+            if same {
+                simd::update(to, from, f);
+            } else if let [scalar] = *from {
+                simd::map_in_place(to, |x| f(x, scalar));
+            }
+            io.recycle(b);
+            return own(io, a);
         }
-        io.recycle(b);
-        return own(io, a);
-    }
-    if into_b
-        && let In::Owned(tensor) = &mut b
-        && tensor.buffer_mut().unique_mut().is_some()
-    {
-        let (to, from) = (tensor.make_mut::<T>()?, a.as_slice::<T>()?);
-        if same {
-            simd::update(to, from, |y, x| f(x, y));
-        } else if let [scalar] = *from {
-            simd::map_in_place(to, |y| f(scalar, y));
+        if into_b
+            && let In::Owned(tensor) = &mut b
+            && tensor.buffer_mut().unique_mut().is_some()
+        {
+            let (to, from) = (tensor.make_mut::<T>()?, a.as_slice::<T>()?);
+            if same {
+                simd::update(to, from, |y, x| f(x, y));
+            } else if let [scalar] = *from {
+                simd::map_in_place(to, |y| f(scalar, y));
+            }
+            io.recycle(a);
+            return own(io, b);
         }
-        io.recycle(a);
-        return own(io, b);
     }
     let result = binary_new(io, &a, &b, f)?;
     io.recycle(a);
@@ -271,14 +274,14 @@ fn broadcast_into<T: Copy, R>(
     );
     let count = walk.inner();
     match walk.inner_strides() {
-        [_, 1, 1] => walk.rows(|[o, i, j]| {
+        [_, 1, 1] => walk.rows(&mut |[o, i, j]| {
             simd::map2(&a[i..i + count], &b[j..j + count], &mut to[o..o + count], f);
         }),
-        [_, 1, 0] => walk.rows(|[o, i, j]| {
+        [_, 1, 0] => walk.rows(&mut |[o, i, j]| {
             let scalar = b[j];
             simd::map(&a[i..i + count], &mut to[o..o + count], |x| f(x, scalar));
         }),
-        [_, 0, 1] => walk.rows(|[o, i, j]| {
+        [_, 0, 1] => walk.rows(&mut |[o, i, j]| {
             let scalar = a[i];
             simd::map(&b[j..j + count], &mut to[o..o + count], |y| f(scalar, y));
         }),

@@ -189,8 +189,10 @@ pub(crate) fn gather_strided<T: Copy>(
     let walk = Walk::new(extents, [&shape::strides(extents), strides]);
     let count = walk.inner();
     match walk.inner_strides() {
-        [_, 1] => walk.rows(|[o, i]| to[o..o + count].copy_from_slice(&from[start + i..start + i + count])),
-        [_, 0] => walk.rows(|[o, i]| to[o..o + count].fill(from[start + i])),
+        [_, 1] => {
+            walk.rows(&mut |[o, i]| to[o..o + count].copy_from_slice(&from[start + i..start + i + count]))
+        }
+        [_, 0] => walk.rows(&mut |[o, i]| to[o..o + count].fill(from[start + i])),
         _ => walk.each(|[o, i]| to[o] = from[start + i]),
     }
 }

@@ -111,13 +111,13 @@ fn choose() -> Kernel {
             let (a, b, to) = (raw::<T>(a)?, raw::<T>(b)?, raw_mut::<T>(&mut result)?);
             let count = walk.inner();
             match walk.inner_strides() {
-                [_, 1, 1, 1] => walk.rows(|[o, c, i, j]| {
+                [_, 1, 1, 1] => walk.rows(&mut |[o, c, i, j]| {
                     let chosen = condition[c..c + count].iter().zip(&a[i..i + count]).zip(&b[j..j + count]);
                     for (to, ((&c, &a), &b)) in to[o..o + count].iter_mut().zip(chosen) {
                         *to = if c != 0 { a } else { b };
                     }
                 }),
-                [_, 1, 1, 0] => walk.rows(|[o, c, i, j]| {
+                [_, 1, 1, 0] => walk.rows(&mut |[o, c, i, j]| {
                     let b = b[j];
                     let chosen = condition[c..c + count].iter().zip(&a[i..i + count]);
                     for (to, (&c, &a)) in to[o..o + count].iter_mut().zip(chosen) {
