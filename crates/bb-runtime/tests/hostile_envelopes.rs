@@ -15,7 +15,7 @@ use peakmem_alloc::{INSTRUMENTED_SYSTEM, PeakMemAlloc, PeakMemAllocTrait};
 #[global_allocator]
 static ALLOCATOR: &PeakMemAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-const SEED: u64 = 0x5eed_0f_e7e1;
+const SEED: u64 = 0x5eed_0fe7;
 const ENVELOPES: usize = 1_000_000;
 
 /// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
