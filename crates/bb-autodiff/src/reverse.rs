@@ -37,7 +37,7 @@ use crate::rules::Scope;
 ///
 /// let gradients = Gradients::of(&graph, 22, "y", &["x"])?;
 /// let ops: Vec<&str> = gradients.graph.node.iter().filter_map(|node| node.op_type.as_deref()).collect();
-/// assert_eq!(ops, ["Tanh", "Mul", "Constant", "Sub"]); // 1 - y·y
+/// assert_eq!(ops, ["Tanh", "Constant", "Mul", "Sub"]); // 1 - y·y
 /// # Ok::<(), bb_autodiff::AutodiffError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
