@@ -147,6 +147,15 @@ impl Builder {
         }
     }
 
+    /// The extent of one axis of a value, as an `i64` of rank 0.
+    pub(crate) fn extent_number(&mut self, val: Val, axis: i64) -> Val {
+        let extent = self.extent(val, axis);
+        match self.fact(extent).integers().as_deref() {
+            Some([known]) => self.scalar(DataType::I64, *known as f64),
+            _ => self.squeeze(extent, &[0]),
+        }
+    }
+
     /// How many elements `val` has, as a number of type `dtype`.
     pub(crate) fn size(&mut self, val: Val, dtype: DataType) -> Val {
         match self.fact(val).extents() {

@@ -99,9 +99,8 @@ fn mean_squared_error(b: &mut Builder, output: Val) -> Result<Objective, Autodif
             b.scale(half, share)?
         }
         _ => {
-            let rows = b.extent(output, 0);
-            let scalar = b.squeeze(rows, &[0]);
-            let rows = b.cast(scalar, dtype);
+            let rows = b.extent_number(output, 0);
+            let rows = b.cast(rows, dtype);
             b.div(half, rows)
         }
     };
@@ -183,7 +182,7 @@ fn softmax_cross_entropy(b: &mut Builder, scores: Val) -> Result<Objective, Auto
     }
     let dtype = b.dtype(scores)?;
     let log = b.op("LogSoftmax", &[scores], vec![int("axis", 1)]);
-    let depth = b.extent(scores, 1);
+    let depth = b.extent_number(scores, 1);
     let values = b.filled(dtype, &[2], &[0.0, 1.0]);
     let hot = b.op("OneHot", &[label, depth, values], vec![int("axis", 1)]);
     let picked = b.mul(log, hot);

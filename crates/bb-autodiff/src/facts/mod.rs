@@ -5,11 +5,14 @@
 
 mod arithmetic;
 mod shaping;
+mod windows;
 
 use bb_ir::onnx::type_proto::Value as TypeValue;
 use bb_ir::onnx::{NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto};
 use bb_ir::{DataType, Dim};
+pub(crate) use shaping::slice_extent;
 use tensor_shape_proto::dimension::Value as DimValue;
+pub(crate) use windows::{Window, kernel, places};
 
 use crate::attributes::{Attributes, is_onnx, numbers};
 
@@ -207,7 +210,10 @@ impl Question<'_> {
 pub(crate) fn infer(question: &Question<'_>) -> Vec<Fact> {
     let count = question.node.output.len();
     let mut facts = if is_onnx(question.node) {
-        arithmetic::infer(question).or_else(|| shaping::infer(question)).unwrap_or_default()
+        arithmetic::infer(question)
+            .or_else(|| shaping::infer(question))
+            .or_else(|| windows::infer(question))
+            .unwrap_or_default()
     } else {
         Vec::new()
     };

@@ -18,6 +18,10 @@ pub(super) fn infer(q: &Question<'_>) -> Option<Vec<Fact>> {
         "Expand" => expand(q),
         "Flatten" => Fact::new(q.dtype(0), flatten(q)),
         "Gather" => gather(q),
+        "GatherND" => Fact::new(q.dtype(0), gather_nd(q)),
+        "Pad" | "DepthToSpace" | "SpaceToDepth" => {
+            Fact::new(q.dtype(0), q.shape(0).map(|dims| vec![Dim::Any; dims.len()]))
+        }
         "GatherElements" => Fact::new(q.dtype(0), q.shape(1).map(<[Dim]>::to_vec)),
         "Identity" => q.input(0)?.clone(),
         "OneHot" => Fact::new(q.dtype(2), one_hot(q)),
@@ -133,6 +137,13 @@ fn gather(q: &Question<'_>) -> Fact {
         fact.contents = Some(picked.collect());
     }
     fact
+}
+
+fn gather_nd(q: &Question<'_>) -> Option<Vec<Dim>> {
+    let (data, indices) = (q.shape(0)?, q.shape(1)?);
+    let batch = usize::try_from(q.attributes().int_or("batch_dims", 0)).ok()?;
+    let (depth, rows) = indices.split_last()?;
+    Some([rows, data.get(batch + known(depth)?..)?].concat())
 }
 
 fn one_hot(q: &Question<'_>) -> Option<Vec<Dim>> {

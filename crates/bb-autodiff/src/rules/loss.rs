@@ -1,6 +1,6 @@
 //! Losses.
 
-use bb_ir::{DataType, Dim};
+use bb_ir::DataType;
 
 use super::{Flow, Rule, Scope};
 use crate::AutodiffError;
@@ -8,12 +8,15 @@ use crate::attributes::int;
 use crate::builder::Val;
 use crate::facts::Fact;
 
-pub(super) const RULES: &[Rule] = &[Rule {
-    op: "SoftmaxCrossEntropyLoss",
-    flow: scores_only,
-    backward: softmax_cross_entropy,
-    nested: false,
-}];
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        op: "NegativeLogLikelihoodLoss",
+        flow: scores_only,
+        backward: negative_log_likelihood,
+        nested: false,
+    },
+    Rule { op: "SoftmaxCrossEntropyLoss", flow: scores_only, backward: softmax_cross_entropy, nested: false },
+];
 
 fn scores_only(index: usize) -> Flow {
     match index {
@@ -47,6 +50,17 @@ fn softmax_cross_entropy(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     if let Some(dims) = s.b.fact(scores).shape.clone() {
         s.b.refine(gradient, &dims);
     }
+    s.give(0, gradient);
+    Ok(())
+}
+
+/// `L = -w[label]·x[label]`: `-onehot(label)·g·k`, with `k` as in [`softmax_cross_entropy`].
+fn negative_log_likelihood(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    let (g, scores, labels) = (s.upstream()?, s.input(0)?, s.input(1)?);
+    let factor = element_factor(s, g, scores, labels)?;
+    let factor = s.b.neg(factor);
+    let hot = one_hot(s, scores, labels)?;
+    let gradient = s.b.mul(hot, factor);
     s.give(0, gradient);
     Ok(())
 }
@@ -112,13 +126,7 @@ fn label_weights(s: &mut Scope<'_>, labels: Val, dtype: DataType) -> Result<Opti
 /// 1 at each label, 0 elsewhere, in the shape and type of the scores.
 fn one_hot(s: &mut Scope<'_>, scores: Val, labels: Val) -> Result<Val, AutodiffError> {
     let dtype = s.b.dtype(scores)?;
-    let depth = match s.b.fact(scores).shape.as_deref() {
-        Some([_, Dim::Known(classes), ..]) => {
-            let classes = *classes as i64;
-            s.b.list(&[classes])
-        }
-        _ => s.b.extent(scores, 1),
-    };
+    let depth = s.b.extent_number(scores, 1);
     let values = s.b.filled(dtype, &[2], &[0.0, 1.0]);
     let hot = s.b.op("OneHot", &[labels, depth, values], vec![int("axis", 1)]);
     if let Some(dims) = s.b.fact(scores).shape.clone() {

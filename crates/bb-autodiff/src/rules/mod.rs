@@ -4,10 +4,14 @@
 //! shows how to add one.
 
 mod activation;
+mod conv;
 mod elementwise;
 mod function;
+mod indexing;
 mod linear;
 mod loss;
+mod norm;
+mod pool;
 mod reduce;
 mod select;
 mod shaping;
@@ -63,10 +67,14 @@ impl Rule {
 
 const FAMILIES: &[&[Rule]] = &[
     activation::RULES,
+    conv::RULES,
     elementwise::RULES,
     function::RULES,
+    indexing::RULES,
     linear::RULES,
     loss::RULES,
+    norm::RULES,
+    pool::RULES,
     reduce::RULES,
     select::RULES,
     shaping::RULES,
@@ -165,6 +173,16 @@ impl<'a> Scope<'a> {
     /// The node's index among the builder's nodes.
     pub(crate) fn index(&self) -> usize {
         self.index
+    }
+
+    /// The node's op.
+    pub(crate) fn op_type(&self) -> &'a str {
+        self.node.op_type.as_deref().unwrap_or_default()
+    }
+
+    /// How many outputs the node lists.
+    pub(crate) fn output_count(&self) -> usize {
+        self.outputs.len()
     }
 
     /// How many inputs the node lists.

@@ -44,3 +44,27 @@ fn reciprocal_matches_differences() {
 fn sqrt_matches_differences() {
     check("Sqrt", 155, 0.3, 3.0);
 }
+
+#[test]
+fn trigonometric_functions_match_differences() {
+    check("Sin", 156, -3.0, 3.0);
+    check("Cos", 157, -3.0, 3.0);
+    check("Tan", 158, -1.0, 1.0);
+    check("Asin", 159, -0.9, 0.9);
+    check("Acos", 140, -0.9, 0.9);
+    check("Atan", 141, -3.0, 3.0);
+}
+
+#[test]
+fn hyperbolic_functions_match_differences() {
+    check("Sinh", 142, -2.0, 2.0);
+    check("Cosh", 143, -2.0, 2.0);
+    check("Asinh", 144, -2.0, 2.0);
+    check("Acosh", 145, 1.2, 3.0);
+    check("Atanh", 146, -0.9, 0.9);
+}
+
+#[test]
+fn erf_matches_differences() {
+    check("Erf", 147, -2.0, 2.0);
+}

@@ -3,12 +3,16 @@
 #![cfg(test)]
 
 mod activation;
+mod conv;
 mod elementwise;
 mod errors;
 mod function;
 mod harness;
+mod indexing;
 mod linear;
 mod loss;
+mod norm;
+mod pool;
 mod reduce;
 mod select;
 mod shaping;

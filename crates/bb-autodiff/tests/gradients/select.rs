@@ -1,6 +1,6 @@
 //! Ops that let one of several values through.
 
-use super::harness::{Case, Rng};
+use super::harness::{Case, Feed, Rng, real};
 
 fn extreme(op: &'static str, seed: u64) {
     let mut rng = Rng::new(seed);
@@ -36,5 +36,23 @@ fn where_matches_differences() {
             .float(&mut rng, &a, -1.0, 1.0)
             .float(&mut rng, &b, -1.0, 1.0)
             .check();
+    }
+}
+
+#[test]
+fn clip_matches_differences_between_and_outside_of_its_limits() {
+    let mut rng = Rng::new(183);
+    for round in 0..20 {
+        let shape = rng.shape(2);
+        let case = Case::new("Clip");
+        if round % 4 == 0 {
+            let case = case.opset(9).attribute(real("min", -0.51)).attribute(real("max", 0.42));
+            case.distinct(&mut rng, &shape).check();
+        } else {
+            case.distinct(&mut rng, &shape)
+                .feed(if round % 4 == 1 { Feed::Absent } else { Feed::Float(vec![], vec![-0.1011]) })
+                .feed(if round % 4 == 2 { Feed::Absent } else { Feed::Float(vec![], vec![0.1023]) })
+                .check();
+        }
     }
 }

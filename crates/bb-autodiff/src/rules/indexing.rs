@@ -1,0 +1,278 @@
+//! Ops that select elements by place: the gradient goes back to where each element came from.
+//!
+//! `g` is the gradient of the output `y`.
+
+use bb_ir::DataType;
+use bb_ir::onnx::AttributeProto;
+
+use super::{Flow, Rule, Scope};
+use crate::AutodiffError;
+use crate::attributes::{int, small_tensor, string, tensor};
+use crate::builder::Val;
+use crate::facts::{Fact, axis_within, slice_extent};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule::first("Gather", gather),
+    Rule::first("GatherElements", gather_elements),
+    Rule::first("GatherND", gather_nd),
+    Rule { op: "ScatterElements", flow: scatter_flow, backward: scatter_elements, nested: false },
+    Rule { op: "ScatterND", flow: scatter_flow, backward: scatter_nd, nested: false },
+    Rule::first("Slice", slice),
+    Rule::first("Split", split),
+    Rule::first("Tile", tile),
+];
+
+/// From it on, `ScatterElements` and `ScatterND` can add.
+const SCATTER_ADDS: i64 = 16;
+
+fn scatter_flow(index: usize) -> Flow {
+    if index == 1 { Flow::Stop } else { Flow::Gradient }
+}
+
+fn adding() -> AttributeProto {
+    string("reduction", "add")
+}
+
+fn require(s: &Scope<'_>, needed: i64) -> Result<(), AutodiffError> {
+    let opset = s.b.opset();
+    if opset < needed { Err(AutodiffError::Opset { needed, opset }) } else { Ok(()) }
+}
+
+/// `y = x[…, i, …]` along an axis: `g` is added to zeros at the indices.
+///
+/// Before operator set 16, where nothing scatters and adds, by a product with the indices as one-hot rows.
+fn gather(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    let (g, x, indices) = (s.upstream()?, s.input(0)?, s.input(1)?);
+    let rank = s.b.rank(x)?;
+    let axis = s.axis("axis", 0, rank)?;
+    let moved = s.b.rank(indices)?;
+    let mut to_front: Vec<usize> = (axis..axis + moved).collect();
+    to_front.extend((0..axis).chain(axis + moved..rank - 1 + moved));
+    let updates = s.b.transpose(g, &to_front);
+    let mut order = vec![axis];
+    order.extend((0..rank).filter(|&other| other != axis));
+    let mut back = vec![0; rank];
+    for (place, &own) in order.iter().enumerate() {
+        back[own] = place;
+    }
+    let shape = permuted_shape(s, x, &order)?;
+    let front = if s.b.opset() >= SCATTER_ADDS {
+        let zeros = zeros(s, x, shape)?;
+        let places = s.b.unsqueeze(indices, &[-1]);
+        s.b.op("ScatterND", &[zeros, places, updates], vec![adding()])
+    } else {
+        let dtype = s.b.dtype(x)?;
+        let depth = s.b.extent_number(x, axis as i64);
+        let values = s.b.filled(dtype, &[2], &[0.0, 1.0]);
+        let flat = s.b.list(&[-1]);
+        let flat = s.b.reshape(indices, flat);
+        let hot = s.b.op("OneHot", &[flat, depth, values], vec![int("axis", -1)]);
+        let count = s.b.op("Shape", &[flat], vec![]);
+        let free = s.b.list(&[-1]);
+        let rows = s.b.op("Concat", &[count, free], vec![int("axis", 0)]);
+        let rows = s.b.reshape(updates, rows);
+        let sum = s.b.gemm(hot, rows, true, false)?;
+        s.b.reshape(sum, shape)
+    };
+    let gradient = s.b.transpose(front, &back);
+    s.give(0, gradient);
+    Ok(())
+}
+
+/// The extents of `x` in the order `perm`.
+fn permuted_shape(s: &mut Scope<'_>, x: Val, perm: &[usize]) -> Result<Val, AutodiffError> {
+    if let Some(extents) = s.b.fact(x).extents() {
+        let extents: Vec<i64> = perm.iter().map(|&axis| extents[axis] as i64).collect();
+        return Ok(s.b.list(&extents));
+    }
+    let shape = s.b.shape(x);
+    let perm: Vec<i64> = perm.iter().map(|&axis| axis as i64).collect();
+    let order = s.b.list(&perm);
+    Ok(s.b.op("Gather", &[shape, order], vec![int("axis", 0)]))
+}
+
+/// Zeros of the element type of `like` in the shape that `shape` lists.
+fn zeros(s: &mut Scope<'_>, like: Val, shape: Val) -> Result<Val, AutodiffError> {
+    let dtype = s.b.dtype(like)?;
+    Ok(match small_tensor(dtype, &[1], &[0.0]) {
+        Some(zero) => s.b.op("ConstantOfShape", &[shape], vec![tensor("value", zero)]),
+        None => {
+            let zero = s.b.scalar(dtype, 0.0);
+            s.b.op("Expand", &[zero, shape], vec![])
+        }
+    })
+}
+
+/// `y[i] = x[index[i], …]` along an axis: `g` is added to zeros at the indices.
+fn gather_elements(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    require(s, SCATTER_ADDS)?;
+    let (g, x, indices) = (s.upstream()?, s.input(0)?, s.input(1)?);
+    let zeros = s.b.full_like(x, 0.0)?;
+    let axis = int("axis", s.attributes().int_or("axis", 0));
+    let gradient = s.b.op("ScatterElements", &[zeros, indices, g], vec![axis, adding()]);
+    s.give(0, gradient);
+    Ok(())
+}
+
+/// `y[i] = x[index[i]]`, an index being a row of places: `g` is added to zeros at the indices.
+fn gather_nd(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    require(s, SCATTER_ADDS)?;
+    let (g, x, indices) = (s.upstream()?, s.input(0)?, s.input(1)?);
+    if s.attributes().int_or("batch_dims", 0) != 0 {
+        return move_back(s);
+    }
+    let zeros = s.b.full_like(x, 0.0)?;
+    let gradient = s.b.op("ScatterND", &[zeros, indices, g], vec![adding()]);
+    s.give(0, gradient);
+    Ok(())
+}
+
+/// `y = x` with `u` at the indices (or added there): `u` gets `g` at the indices, `x` gets `g` with zeros there (or `g`).
+fn scatter(s: &mut Scope<'_>, op: &str, gather: &str, axis: &[AttributeProto]) -> Result<(), AutodiffError> {
+    let (g, indices, updates) = (s.upstream()?, s.input(1)?, s.input(2)?);
+    let added = match s.attributes().text("reduction").unwrap_or("none") {
+        "none" => false,
+        "add" => true,
+        other => return Err(s.unsupported(format!("reduction `{other}` has no gradient; use none or add"))),
+    };
+    if s.wants(0) {
+        let gradient = if added {
+            g
+        } else {
+            let zeros = s.b.full_like(updates, 0.0)?;
+            s.b.op(op, &[g, indices, zeros], axis.to_vec())
+        };
+        s.give(0, gradient);
+    }
+    if s.wants(2) {
+        let gradient = s.b.op(gather, &[g, indices], axis.to_vec());
+        s.give(2, gradient);
+    }
+    Ok(())
+}
+
+/// See [`scatter`]; an index an element, along an axis.
+fn scatter_elements(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    let axis = int("axis", s.attributes().int_or("axis", 0));
+    scatter(s, "ScatterElements", "GatherElements", &[axis])
+}
+
+/// See [`scatter`]; an index being a row of places.
+fn scatter_nd(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    scatter(s, "ScatterND", "GatherND", &[])
+}
+
+/// A part of `x`: `g` between zeros. Steps of one within known extents by concatenation, all else by [`move_back`].
+fn slice(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    let x = s.input(0)?;
+    let Some((extents, parts)) = s.b.fact(x).extents().zip(slice_parts(s, x)) else { return move_back(s) };
+    let mut gradient = s.upstream()?;
+    let mut shape = s.b.fact(s.output(0)?).extents().unwrap_or_default();
+    for (axis, first, count) in parts {
+        let after = extents[axis] - first - count;
+        let mut pieces = Vec::with_capacity(3);
+        for (extent, is_part) in [(first, false), (count, true), (after, false)] {
+            if is_part {
+                pieces.push(gradient);
+            } else if extent > 0 {
+                let mut block: Vec<i64> = shape.iter().map(|&extent| extent as i64).collect();
+                block[axis] = extent as i64;
+                let block = s.b.list(&block);
+                pieces.push(zeros(s, x, block)?);
+            }
+        }
+        shape[axis] = extents[axis];
+        if pieces.len() > 1 {
+            gradient = s.b.op("Concat", &pieces, vec![int("axis", axis as i64)]);
+        }
+    }
+    s.give(0, gradient);
+    Ok(())
+}
+
+/// Axis, first index and number of elements of every part of a slice, if all are known and taken one by one.
+fn slice_parts(s: &Scope<'_>, x: Val) -> Option<Vec<(usize, usize, usize)>> {
+    let extents = s.b.fact(x).extents()?;
+    s.b.fact(s.output(0).ok()?).extents()?;
+    let (starts, ends) = (s.list("starts", 1).ok()??, s.list("ends", 2).ok()??);
+    let axes = s.list("axes", 3).ok()?.unwrap_or_else(|| (0..starts.len() as i64).collect());
+    let steps = s.list("steps", 4).ok()?.unwrap_or_else(|| vec![1; starts.len()]);
+    if steps.iter().any(|&step| step != 1) || axes.len() != starts.len() || ends.len() != starts.len() {
+        return None;
+    }
+    let parts = axes.iter().zip(starts.iter().zip(&ends));
+    parts
+        .map(|(&axis, (&start, &end))| {
+            let axis = axis_within(axis, extents.len())?;
+            let (first, count) = slice_extent(extents[axis], start, end, 1);
+            Some((axis, first.min(extents[axis]), count))
+        })
+        .collect()
+}
+
+/// The parts of `x` along an axis: their gradients one after the other, zeros for those that nothing depends on.
+fn split(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    let axis = s.attributes().int_or("axis", 0);
+    let mut parts = Vec::new();
+    for index in 0..s.output_count() {
+        let part = match s.upstream_of(index) {
+            Some(g) => g,
+            None => {
+                let output = s.output(index)?;
+                s.b.full_like(output, 0.0)?
+            }
+        };
+        parts.push(part);
+    }
+    let gradient =
+        if parts.len() == 1 { parts[0] } else { s.b.op("Concat", &parts, vec![int("axis", axis)]) };
+    s.give(0, gradient);
+    Ok(())
+}
+
+/// `x` several times along each axis: the sum over the times.
+fn tile(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    let (g, x) = (s.upstream()?, s.input(0)?);
+    let repeats = s.list("repeats", 1).ok().flatten();
+    let (Some(extents), Some(repeats)) = (s.b.fact(x).extents(), repeats) else { return move_back(s) };
+    let mut split: Vec<i64> = Vec::with_capacity(extents.len() * 2);
+    for (&extent, &times) in extents.iter().zip(&repeats) {
+        split.extend([times, extent as i64]);
+    }
+    if split.contains(&0) {
+        return move_back(s);
+    }
+    let shape = s.b.list(&split);
+    let apart = s.b.reshape(g, shape);
+    let axes: Vec<i64> = (0..extents.len() as i64).map(|axis| 2 * axis).collect();
+    let gradient = s.b.reduce_sum(apart, &axes, false);
+    s.give(0, gradient);
+    Ok(())
+}
+
+/// The gradient of any op that puts elements of its first input elsewhere, each maybe several times: the places of the
+/// input's elements, as numbers, go through the op itself, and say to where each element of `g` is added.
+pub(super) fn move_back(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    require(s, SCATTER_ADDS)?;
+    let (g, x) = (s.upstream()?, s.input(0)?);
+    let (zero, one) = (s.b.scalar(DataType::I64, 0.0), s.b.scalar(DataType::I64, 1.0));
+    let size = s.b.size(x, DataType::I64);
+    let range = s.b.op("Range", &[zero, size, one], vec![]);
+    let shape = s.b.shape(x);
+    let places = s.b.reshape(range, shape);
+    if let Some(dims) = s.b.fact(x).shape.clone() {
+        s.b.learn(places, &Fact::new(Some(DataType::I64), Some(dims)));
+    }
+    let mut inputs: Vec<Option<Val>> = (0..s.input_count()).map(|index| s.optional(index)).collect();
+    inputs[0] = Some(places);
+    let moved = s.b.emit(s.op_type(), &inputs, s.all_attributes(), s.output_count())[0];
+    let flat = s.b.list(&[-1]);
+    let targets = s.b.reshape(moved, flat);
+    let updates = s.b.reshape(g, flat);
+    let count = s.b.op("Shape", &[range], vec![]);
+    let zeros = zeros(s, x, count)?;
+    let sum = s.b.op("ScatterElements", &[zeros, targets, updates], vec![int("axis", 0), adding()]);
+    let gradient = s.b.reshape(sum, shape);
+    s.give(0, gradient);
+    Ok(())
+}
