@@ -4,7 +4,7 @@
 
 use bb_compiler::{Compiler, Program};
 use bb_dsl::{BackendSlot, Graph, ModelSlot, Module, Tensor};
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 #[path = "../tests/support/components.rs"]
 #[allow(dead_code, unreachable_pub, reason = "a part of it is used here")]
@@ -53,12 +53,13 @@ fn compile(c: &mut Criterion) {
         let nodes = program.modules[0].body.nodes.len();
         group.throughput(Throughput::Elements(nodes as u64));
         group.bench_with_input(BenchmarkId::new("all passes", nodes), &program, |b, program| {
-            b.iter(|| {
+            let compile = |program| {
                 let compiler = Compiler::new()
                     .bind_backend::<components::IdleBackend>("compute")
                     .bind_model::<components::IdleModel>("model");
-                compiler.compile(program.clone())
-            });
+                compiler.compile(program)
+            };
+            b.iter_batched(|| program.clone(), compile, BatchSize::PerIteration);
         });
         group.bench_with_input(BenchmarkId::new("copy and check", nodes), &program, |b, program| {
             b.iter(|| program.clone().verify());

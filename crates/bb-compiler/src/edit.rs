@@ -6,6 +6,7 @@ use std::mem;
 use bb_ir::program::{Attribute, Graph, Node, NodeId, OpId, Program, Role, Span, ValueId, domains};
 use bb_ir::{Value, ValueType};
 use hashbrown::HashMap;
+use smallvec::{SmallVec, smallvec};
 
 /// Whether the op is a tensor op that a backend runs.
 pub(crate) fn is_tensor_op(node: &Node) -> bool {
@@ -124,16 +125,17 @@ pub(crate) fn order_effects(graph: &mut Graph) {
 
 /// Removes the nodes that `keep` does not keep; who came after one of them comes after what it came after.
 pub(crate) fn retain_nodes(graph: &mut Graph, keep: &[bool]) {
-    let mut stands_for: Vec<Vec<NodeId>> = Vec::with_capacity(keep.len());
+    let mut stands_for: Vec<SmallVec<[NodeId; 2]>> = Vec::with_capacity(keep.len());
     let mut kept = 0;
     for (index, mut node) in mem::take(&mut graph.nodes).into_iter().enumerate() {
-        let mut after: Vec<NodeId> =
+        let mut after: SmallVec<[NodeId; 2]> =
             node.after.iter().flat_map(|before| stands_for[before.0 as usize].iter().copied()).collect();
         after.sort_unstable();
         after.dedup();
         if keep[index] {
-            node.after = after;
-            stands_for.push(vec![NodeId(kept)]);
+            node.after.clear();
+            node.after.extend(after);
+            stands_for.push(smallvec![NodeId(kept)]);
             kept += 1;
             graph.nodes.push(node);
         } else {

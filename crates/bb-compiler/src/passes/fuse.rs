@@ -8,11 +8,12 @@
 //! so every edge that leaves a run goes to a higher level and no circle can come about.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 use std::mem;
 
-use bb_ir::program::{Attribute, Graph, NamedValue, Node, NodeId, OpId, Program, ValueId, domains};
+use bb_ir::program::{Attribute, Graph, NamedValue, Node, NodeId, OpId, Program, Span, ValueId, domains};
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 
 use crate::edit::{is_tensor_op, producers, reads, region_graphs, remove_dead, renumber};
 use crate::{Context, Diagnostics};
@@ -88,27 +89,27 @@ fn find(parent: &mut [usize], mut index: usize) -> usize {
 /// Puts each group into one node, and all nodes into an order that suits.
 fn rebuild(graph: &mut Graph, makers: &[Option<NodeId>], group: &[Option<usize>]) {
     let unit: Vec<usize> = group.iter().enumerate().map(|(index, group)| group.unwrap_or(index)).collect();
-    let mut members: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    unit.iter().enumerate().for_each(|(index, unit)| members.entry(*unit).or_default().push(index));
+    let mut members: Vec<SmallVec<[usize; 1]>> = vec![SmallVec::new(); unit.len()];
+    unit.iter().enumerate().for_each(|(index, unit)| members[*unit].push(index));
     let outside = read_outside(graph, makers, group);
     let order = order_of(graph, makers, &unit, &members);
 
     let mut nodes: Vec<Option<Node>> = mem::take(&mut graph.nodes).into_iter().map(Some).collect();
-    let constants: HashMap<ValueId, (Attribute, Node)> = nodes
+    let constants: HashMap<ValueId, (Attribute, Span)> = nodes
         .iter()
         .flatten()
         .filter(|node| node.op.is(domains::SYSCALL, "Constant"))
         .filter_map(|node| {
             let value @ Attribute::Tensor(_) = node.attributes.get("value")? else { return None };
-            Some((node.outputs.first().copied()??, (value.clone(), node.clone())))
+            Some((node.outputs.first().copied()??, (value.clone(), node.span.clone())))
         })
         .collect();
     let mut place_of: Vec<u32> = vec![0; unit.len()];
     for (position, unit) in order.iter().enumerate() {
-        members[unit].iter().for_each(|member| place_of[*member] = position as u32);
+        members[*unit].iter().for_each(|member| place_of[*member] = position as u32);
     }
     for unit in order {
-        let taken: Vec<Node> = members[&unit].iter().filter_map(|member| nodes[*member].take()).collect();
+        let taken: Vec<Node> = members[unit].iter().filter_map(|member| nodes[*member].take()).collect();
         let mut node = match group[unit] {
             Some(_) => run(graph, taken, &constants, &outside),
             None => taken.into_iter().next().unwrap_or_default(),
@@ -142,10 +143,10 @@ fn order_of(
     graph: &Graph,
     makers: &[Option<NodeId>],
     unit: &[usize],
-    members: &BTreeMap<usize, Vec<usize>>,
+    members: &[SmallVec<[usize; 1]>],
 ) -> Vec<usize> {
     let mut missing: Vec<u32> = vec![0; unit.len()];
-    let mut followers: Vec<Vec<usize>> = vec![Vec::new(); unit.len()];
+    let mut followers: Vec<SmallVec<[usize; 2]>> = vec![SmallVec::new(); unit.len()];
     for (index, node) in graph.nodes.iter().enumerate() {
         let read = reads(node).filter_map(|value| makers[value.0 as usize]);
         for before in read.chain(node.after.iter().copied()) {
@@ -156,8 +157,9 @@ fn order_of(
             }
         }
     }
+    let units = (0..members.len()).filter(|unit| !members[*unit].is_empty());
     let mut ready: BinaryHeap<Reverse<usize>> =
-        members.keys().filter(|unit| missing[**unit] == 0).map(|unit| Reverse(*unit)).collect();
+        units.filter(|unit| missing[*unit] == 0).map(Reverse).collect();
     let mut order = Vec::with_capacity(members.len());
     while let Some(Reverse(next)) = ready.pop() {
         order.push(next);
@@ -175,7 +177,7 @@ fn order_of(
 fn run(
     graph: &Graph,
     nodes: Vec<Node>,
-    constants: &HashMap<ValueId, (Attribute, Node)>,
+    constants: &HashMap<ValueId, (Attribute, Span)>,
     outside: &[bool],
 ) -> Node {
     let mut inner = Graph::default();
@@ -211,12 +213,12 @@ fn run(
             map.insert(outer, id);
             *value = id;
             match constants.get(&outer) {
-                Some((tensor, recorded)) => {
+                Some((tensor, span)) => {
                     inner.add_node(Node {
                         op: OpId::new(domains::ONNX, "Constant"),
                         outputs: vec![Some(id)],
                         attributes: [("value".to_owned(), tensor.clone())].into(),
-                        span: recorded.span.clone(),
+                        span: span.clone(),
                         ..Node::default()
                     });
                 }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 
+use hashbrown::hash_table::Entry;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use thiserror::Error;
 
 use super::{Attribute, Graph, Node, NodeId, Program, Span, ValueId, domains};
@@ -166,20 +168,21 @@ impl Program {
 }
 
 #[derive(Default)]
-struct Verifier {
+struct Verifier<'a> {
     path: Vec<String>,
-    node: Option<(NodeId, Span)>,
+    node: Option<(NodeId, &'a Span)>,
+    hasher: DefaultHashBuilder,
     ports: BTreeSet<i64>,
     errors: Vec<VerifyError>,
 }
 
-impl Verifier {
-    fn top(&mut self, graph: &Graph) {
+impl<'a> Verifier<'a> {
+    fn top(&mut self, graph: &'a Graph) {
         self.check(graph.captures.is_empty(), || VerifyFault::CapturesOfNothing);
         self.graph(graph, 0);
     }
 
-    fn graph(&mut self, graph: &Graph, depth: usize) {
+    fn graph(&mut self, graph: &'a Graph, depth: usize) {
         if depth > MAX_GRAPH_DEPTH {
             self.fail(VerifyFault::TooDeep { limit: MAX_GRAPH_DEPTH });
             return;
@@ -193,7 +196,7 @@ impl Verifier {
         }
         for (index, node) in graph.nodes.iter().enumerate() {
             let id = NodeId(index as u32);
-            let around = self.node.replace((id, node.span.clone()));
+            let around = self.node.replace((id, &node.span));
             self.graph_node(id, node, &mut made, depth);
             self.node = around;
         }
@@ -206,7 +209,7 @@ impl Verifier {
         }
     }
 
-    fn graph_node(&mut self, id: NodeId, node: &Node, made: &mut Made<'_>, depth: usize) {
+    fn graph_node(&mut self, id: NodeId, node: &'a Node, made: &mut Made<'_>, depth: usize) {
         for &input in node.inputs.iter().flatten() {
             made.read(self, input);
         }
@@ -245,7 +248,7 @@ impl Verifier {
     }
 
     fn fail(&mut self, fault: VerifyFault) {
-        let (node, span) = self.node.clone().map_or((None, Span::default()), |(id, span)| (Some(id), span));
+        let (node, span) = self.node.map_or((None, Span::default()), |(id, span)| (Some(id), span.clone()));
         self.errors.push(VerifyError { graph: self.path.join("/"), node, span, fault });
     }
 }
@@ -257,7 +260,7 @@ struct Made<'a> {
 }
 
 impl Made<'_> {
-    fn make(&mut self, verifier: &mut Verifier, id: ValueId) {
+    fn make(&mut self, verifier: &mut Verifier<'_>, id: ValueId) {
         let Some(made) = self.values.get_mut(id.0 as usize) else { return self.out_of_range(verifier, id) };
         let name = &self.graph.values[id.0 as usize].name;
         if std::mem::replace(made, true) {
@@ -267,28 +270,27 @@ impl Made<'_> {
         verifier.check(!name.is_empty(), || VerifyFault::Unnamed { what: "a value" });
     }
 
-    /// No two values that are made have one name. Sorted by hash, so that large graphs stay cheap.
-    fn unique_names(&self, verifier: &mut Verifier) {
+    /// No two values that are made have one name.
+    fn unique_names(&self, verifier: &mut Verifier<'_>) {
         let name = |index: u32| self.graph.values[index as usize].name.as_str();
-        let made = (0..self.values.len() as u32).filter(|index| self.values[*index as usize]);
-        let mut hashes: Vec<(u64, u32)> = made
-            .map(|index| {
-                let mut hasher = DefaultHasher::new();
-                name(index).hash(&mut hasher);
-                (hasher.finish(), index)
-            })
-            .collect();
-        hashes.sort_unstable();
-        for same in hashes.chunk_by(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
-            let mut names: Vec<&str> = same.iter().map(|(_, index)| name(*index)).collect();
-            names.sort_unstable();
-            for twice in names.windows(2).filter(|pair| pair[0] == pair[1]) {
-                verifier.fail(VerifyFault::DuplicateValue { value: twice[0].to_owned() });
+        let hash = |index: u32| verifier.hasher.hash_one(name(index));
+        let mut known = HashTable::with_capacity(self.values.len());
+        let mut twice = Vec::new();
+        for index in (0..self.values.len() as u32).filter(|index| self.values[*index as usize]) {
+            let found = known.entry(hash(index), |other| name(*other) == name(index), |other| hash(*other));
+            match found {
+                Entry::Occupied(_) => twice.push(index),
+                Entry::Vacant(place) => {
+                    place.insert(index);
+                }
             }
+        }
+        for index in twice {
+            verifier.fail(VerifyFault::DuplicateValue { value: name(index).to_owned() });
         }
     }
 
-    fn read(&self, verifier: &mut Verifier, id: ValueId) {
+    fn read(&self, verifier: &mut Verifier<'_>, id: ValueId) {
         match self.values.get(id.0 as usize) {
             Some(true) => {}
             Some(false) => {
@@ -299,7 +301,7 @@ impl Made<'_> {
         }
     }
 
-    fn out_of_range(&self, verifier: &mut Verifier, id: ValueId) {
+    fn out_of_range(&self, verifier: &mut Verifier<'_>, id: ValueId) {
         verifier.fail(VerifyFault::OutOfRange { index: id.0, count: self.graph.values.len() });
     }
 }
