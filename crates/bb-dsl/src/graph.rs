@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::panic::Location;
 
-use bb_ir::program::{self, Attribute, NamedValue, Span, domains};
-use bb_ir::{Diagnostic, Dim, Value, ValueType};
+use bb_ir::program::{self, NamedValue, Span, domains};
+use bb_ir::{Diagnostic, Value, ValueType};
 
 use crate::recorder::{Effect, Frame, FrameKind, NewNode, ValueRecord};
 use crate::session::Session;
@@ -313,38 +313,6 @@ impl Graph {
 impl std::fmt::Debug for Graph {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Graph").field("module", &self.module).field("place", &self.place()).finish()
-    }
-}
-
-/// The type of a constant.
-pub(crate) fn constant_type(value: &Attribute) -> ValueType {
-    match value {
-        Attribute::Tensor(tensor) => ValueType::Tensor {
-            dtype: Some(tensor.dtype()),
-            shape: Some(tensor.shape().iter().map(|extent| Dim::Known(*extent)).collect()),
-        },
-        Attribute::Value(value) => value_type(value),
-        _ => ValueType::Any,
-    }
-}
-
-fn value_type(value: &Value) -> ValueType {
-    match value {
-        Value::Trigger => ValueType::Trigger,
-        Value::Bool(_) => ValueType::Bool,
-        Value::I64(_) => ValueType::I64,
-        Value::U64(_) => ValueType::U64,
-        Value::F64(_) => ValueType::F64,
-        Value::Str(_) => ValueType::Str,
-        Value::Bytes(_) => ValueType::Bytes,
-        Value::Tensor(tensor) => constant_type(&Attribute::Tensor(tensor.clone())),
-        Value::Tensors(_) => ValueType::Tensors,
-        Value::Peer(_) => ValueType::Peer,
-        Value::Peers(_) => ValueType::Peers,
-        Value::Addresses(_) => ValueType::Addresses,
-        Value::Tuple(items) => ValueType::Tuple(items.iter().map(value_type).collect()),
-        Value::Custom(custom) => ValueType::Custom(custom.schema().to_owned()),
-        _ => ValueType::Any,
     }
 }
 

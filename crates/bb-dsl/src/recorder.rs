@@ -257,7 +257,7 @@ impl Graph {
     /// Records a constant in the current frame.
     pub(crate) fn record_constant(&mut self, value: Attribute, at: &'static Location<'static>) -> Output {
         let name = self.unique("constant");
-        let ty = crate::graph::constant_type(&value);
+        let ty = value.value_type().unwrap_or_default();
         let output = self.add(name, ty, Some(value), at);
         let id = self.values[output.value as usize].id;
         self.constant_node(output.value, id);
@@ -302,7 +302,7 @@ impl Graph {
             if let Some(id) = self.frames[self.current].constants.get(&key) {
                 return Some(*id);
             }
-            let ty = crate::graph::constant_type(constant);
+            let ty = constant.value_type().unwrap_or_default();
             let name = self.unique("constant");
             let id = self.frame().graph.add_value(name, ty);
             self.constant_node(output.value, id);

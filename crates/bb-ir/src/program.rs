@@ -10,7 +10,7 @@ mod print;
 mod verify;
 
 pub use attribute::Attribute;
-pub use onnx::ProgramError;
+pub use onnx::{AttributeError, ProgramError};
 pub use op::{Domain, OpId, Role, domains};
 pub use verify::{MAX_GRAPH_DEPTH, VerifyError, VerifyFault};
 

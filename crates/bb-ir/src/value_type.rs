@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{DataType, Value};
+use crate::{DataType, Tensor, Value};
 
 /// One extent of a tensor type.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +60,40 @@ pub enum ValueType {
 impl ValueType {
     /// A tensor of which nothing more is known.
     pub const ANY_TENSOR: Self = Self::Tensor { dtype: None, shape: None };
+
+    /// The type of a value: all that it says of itself.
+    ///
+    /// ```
+    /// use bb_ir::{Tensor, Value, ValueType};
+    /// let ty = ValueType::of(&Value::from(Tensor::from_rows([[1.0_f32, 2.0]])));
+    /// assert_eq!(ty.to_string(), "f32[1,2]");
+    /// ```
+    pub fn of(value: &Value) -> Self {
+        match value {
+            Value::Trigger => Self::Trigger,
+            Value::Bool(_) => Self::Bool,
+            Value::I64(_) => Self::I64,
+            Value::U64(_) => Self::U64,
+            Value::F64(_) => Self::F64,
+            Value::Str(_) => Self::Str,
+            Value::Bytes(_) => Self::Bytes,
+            Value::Tensor(tensor) => Self::of_tensor(tensor),
+            Value::Tensors(_) => Self::Tensors,
+            Value::Peer(_) => Self::Peer,
+            Value::Peers(_) => Self::Peers,
+            Value::Addresses(_) => Self::Addresses,
+            Value::Tuple(items) => Self::Tuple(items.iter().map(Self::of).collect()),
+            Value::Custom(custom) => Self::Custom(custom.schema().to_owned()),
+        }
+    }
+
+    /// The type of a tensor: its element type and all extents.
+    pub fn of_tensor(tensor: &Tensor) -> Self {
+        Self::Tensor {
+            dtype: Some(tensor.dtype()),
+            shape: Some(tensor.shape().iter().map(|extent| Dim::Known(*extent)).collect()),
+        }
+    }
 
     /// Whether `value` is of this type.
     pub fn admits(&self, value: &Value) -> bool {
@@ -143,7 +177,6 @@ impl fmt::Display for ValueType {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Tensor;
 
     #[test]
     fn a_tensor_is_admitted_by_type_rank_and_known_extents() {

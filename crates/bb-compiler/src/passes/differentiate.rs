@@ -6,13 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
 use bb_autodiff::Gradients;
-use bb_ir::onnx::attribute_proto::AttributeType;
-use bb_ir::onnx::tensor_shape_proto::{Dimension, dimension};
-use bb_ir::onnx::{
-    AttributeProto, GraphProto, NodeProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
-};
+use bb_ir::onnx::{GraphProto, NodeProto};
 use bb_ir::program::{Attribute, Graph, Node, OpId, Program, ValueId, domains};
-use bb_ir::{Diagnostic, Dim, Tensor, ValueType};
+use bb_ir::{Diagnostic, ValueType};
 use hashbrown::HashMap;
 
 use super::infer_types::infer;
@@ -158,7 +154,7 @@ fn to_proto(graph: &Graph, slice: &[usize], loss: ValueId) -> GraphProto {
             let maker = makers[value.0 as usize].map(|maker| maker.0 as usize);
             let info = graph.value(*value);
             if maker.is_some_and(|maker| inside.contains(&maker)) {
-                proto.value_info.push(value_info(&info.name, &info.ty));
+                proto.value_info.push(info.ty.to_onnx(&info.name));
                 continue;
             }
             let constant = maker.and_then(|maker| match graph.nodes[maker].attributes.get("value") {
@@ -169,32 +165,14 @@ fn to_proto(graph: &Graph, slice: &[usize], loss: ValueId) -> GraphProto {
             });
             match constant {
                 Some(tensor) => proto.initializer.push(tensor.to_onnx(&info.name)),
-                None => proto.input.push(value_info(&info.name, &info.ty)),
+                None => proto.input.push(info.ty.to_onnx(&info.name)),
             }
         }
         proto.node.push(node_proto(graph, node));
     }
     let info = graph.value(loss);
-    proto.output.push(value_info(&info.name, &info.ty));
+    proto.output.push(info.ty.to_onnx(&info.name));
     proto
-}
-
-fn value_info(name: &str, ty: &ValueType) -> ValueInfoProto {
-    let ValueType::Tensor { dtype, shape } = ty else {
-        return ValueInfoProto { name: Some(name.to_owned()), ..ValueInfoProto::default() };
-    };
-    let dim = |dim: &Dim| Dimension {
-        value: match dim {
-            Dim::Known(extent) => i64::try_from(*extent).ok().map(dimension::Value::DimValue),
-            Dim::Named(name) => Some(dimension::Value::DimParam(name.clone())),
-            Dim::Any => None,
-        },
-        ..Dimension::default()
-    };
-    let shape = shape.as_ref().map(|dims| TensorShapeProto { dim: dims.iter().map(dim).collect() });
-    let tensor = type_proto::Tensor { elem_type: dtype.map(bb_ir::DataType::to_onnx), shape };
-    let ty = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..TypeProto::default() };
-    ValueInfoProto { name: Some(name.to_owned()), r#type: Some(ty), ..ValueInfoProto::default() }
 }
 
 fn node_proto(graph: &Graph, node: &Node) -> NodeProto {
@@ -205,46 +183,9 @@ fn node_proto(graph: &Graph, node: &Node) -> NodeProto {
         op_type: Some(node.op.name().to_owned()),
         input: node.inputs.iter().map(name).collect(),
         output: node.outputs.iter().map(name).collect(),
-        attribute: node.attributes.iter().filter_map(|(name, held)| attribute_proto(name, held)).collect(),
+        attribute: node.attributes.iter().filter_map(|(name, held)| held.to_onnx(name)).collect(),
         ..NodeProto::default()
     }
-}
-
-fn attribute_proto(name: &str, held: &Attribute) -> Option<AttributeProto> {
-    let mut proto = AttributeProto { name: Some(name.to_owned()), ..AttributeProto::default() };
-    let kind = match held {
-        Attribute::Int(value) => {
-            proto.i = Some(*value);
-            AttributeType::Int
-        }
-        Attribute::Float(value) => {
-            proto.f = Some(*value);
-            AttributeType::Float
-        }
-        Attribute::Str(value) => {
-            proto.s = Some(value.clone().into_bytes());
-            AttributeType::String
-        }
-        Attribute::Ints(values) => {
-            proto.ints.clone_from(values);
-            AttributeType::Ints
-        }
-        Attribute::Floats(values) => {
-            proto.floats.clone_from(values);
-            AttributeType::Floats
-        }
-        Attribute::Strs(values) => {
-            proto.strings = values.iter().map(|value| value.clone().into_bytes()).collect();
-            AttributeType::Strings
-        }
-        Attribute::Tensor(value) => {
-            proto.t = Some(value.to_onnx(""));
-            AttributeType::Tensor
-        }
-        _ => return None,
-    };
-    proto.r#type = Some(kind as i32);
-    Some(proto)
 }
 
 /// A node of the backward graph as one of ours; values that are new get names of their own.
@@ -274,7 +215,7 @@ fn from_proto(
     let mut attributes = BTreeMap::new();
     for held in &proto.attribute {
         let name = held.name.clone().unwrap_or_default();
-        let value = attribute(held).map_err(|reason| format!("attribute `{name}`: {reason}"))?;
+        let value = Attribute::from_onnx(held).map_err(|reason| format!("attribute `{name}`: {reason}"))?;
         attributes.insert(name, value);
     }
     Ok(Node {
@@ -286,24 +227,5 @@ fn from_proto(
         slot: gradient.slot.clone(),
         span: gradient.span.clone(),
         ..Node::default()
-    })
-}
-
-fn attribute(held: &AttributeProto) -> Result<Attribute, String> {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|error| error.to_string());
-    Ok(match held.r#type() {
-        AttributeType::Int => Attribute::Int(held.i.unwrap_or_default()),
-        AttributeType::Float => Attribute::Float(held.f.unwrap_or_default()),
-        AttributeType::String => Attribute::Str(text(held.s.as_deref().unwrap_or_default())?),
-        AttributeType::Ints => Attribute::Ints(held.ints.clone()),
-        AttributeType::Floats => Attribute::Floats(held.floats.clone()),
-        AttributeType::Strings => {
-            Attribute::Strs(held.strings.iter().map(|bytes| text(bytes)).collect::<Result<_, _>>()?)
-        }
-        AttributeType::Tensor => {
-            let proto = held.t.as_ref().ok_or("a tensor that is not there")?;
-            Attribute::Tensor(Tensor::from_onnx(proto).map_err(|error| error.to_string())?)
-        }
-        kind => return Err(format!("{kind:?} is not expected in a backward graph")),
     })
 }

@@ -6,7 +6,7 @@
 use std::mem;
 
 use bb_ir::program::{Attribute, Graph, Node, Program, Span, ValueId, domains};
-use bb_ir::{Diagnostic, Dim, Tensor, Value, ValueType};
+use bb_ir::{Diagnostic, Tensor, ValueType};
 use hashbrown::HashMap;
 
 use super::types::{Known, Signature, merge, onnx_outputs, signature};
@@ -50,7 +50,7 @@ impl Infer<'_> {
         }
         match (node.op.domain().as_str(), node.op.name()) {
             (domains::SYSCALL, "Constant") => {
-                let ty = node.attributes.get("value").map_or(ValueType::Any, constant_type);
+                let ty = node.attributes.get("value").and_then(Attribute::value_type).unwrap_or_default();
                 if let (Some(Attribute::Tensor(tensor)), Some(Some(output))) =
                     (node.attributes.get("value"), node.outputs.first())
                 {
@@ -238,36 +238,5 @@ fn set_inputs(graph: &mut Graph, types: &[ValueType]) {
         if let Some(merged) = merge(&info.ty, ty) {
             info.ty = merged;
         }
-    }
-}
-
-fn constant_type(attribute: &Attribute) -> ValueType {
-    let tensor = |tensor: &Tensor| ValueType::Tensor {
-        dtype: Some(tensor.dtype()),
-        shape: Some(tensor.shape().iter().map(|extent| Dim::Known(*extent)).collect()),
-    };
-    match attribute {
-        Attribute::Tensor(held) | Attribute::Value(Value::Tensor(held)) => tensor(held),
-        Attribute::Value(value) => value_type(value),
-        _ => ValueType::Any,
-    }
-}
-
-fn value_type(value: &Value) -> ValueType {
-    match value {
-        Value::Trigger => ValueType::Trigger,
-        Value::Bool(_) => ValueType::Bool,
-        Value::I64(_) => ValueType::I64,
-        Value::U64(_) => ValueType::U64,
-        Value::F64(_) => ValueType::F64,
-        Value::Str(_) => ValueType::Str,
-        Value::Bytes(_) => ValueType::Bytes,
-        Value::Tensors(_) => ValueType::Tensors,
-        Value::Peer(_) => ValueType::Peer,
-        Value::Peers(_) => ValueType::Peers,
-        Value::Addresses(_) => ValueType::Addresses,
-        Value::Tuple(items) => ValueType::Tuple(items.iter().map(value_type).collect()),
-        Value::Custom(custom) => ValueType::Custom(custom.schema().to_owned()),
-        _ => ValueType::Any,
     }
 }

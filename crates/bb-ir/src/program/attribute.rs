@@ -1,7 +1,7 @@
 //! What a node carries besides its inputs.
 
 use super::Graph;
-use crate::{Tensor, Value};
+use crate::{Tensor, Value, ValueType};
 
 /// An attribute of a node.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +57,15 @@ impl From<Value> for Attribute {
 }
 
 impl Attribute {
+    /// The type of the value that it is, if it is a value.
+    pub fn value_type(&self) -> Option<ValueType> {
+        match self {
+            Self::Tensor(tensor) => Some(ValueType::of_tensor(tensor)),
+            Self::Value(value) => Some(ValueType::of(value)),
+            _ => None,
+        }
+    }
+
     /// The number, if it is [`Attribute::Int`].
     pub fn as_int(&self) -> Option<i64> {
         if let Self::Int(value) = self { Some(*value) } else { None }

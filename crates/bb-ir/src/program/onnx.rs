@@ -13,6 +13,7 @@
 //! The model's graph calls the root module, or the entry regions, so that ONNX tools have something to show.
 //! It is made from the functions and is not read back, but for its name.
 
+mod attribute;
 mod error;
 mod read;
 mod read_graph;
@@ -20,6 +21,7 @@ mod types;
 mod write;
 mod write_graph;
 
+pub use attribute::AttributeError;
 pub use error::ProgramError;
 
 /// The version of the form in which programs are written.

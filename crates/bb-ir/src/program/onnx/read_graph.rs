@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use super::super::{
     Attribute, Capture, Graph, MAX_GRAPH_DEPTH, NamedValue, Node, NodeId, OpId, Span, ValueId, ValueInfo,
 };
-use super::ProgramError;
 use super::types::{from_info, from_json};
+use super::{AttributeError, ProgramError};
 use crate::metadata::{self, MetadataError};
 use crate::onnx::attribute_proto::AttributeType;
 use crate::onnx::{
     AttributeProto, FunctionProto, GraphProto, NodeProto, StringStringEntryProto, ValueInfoProto,
 };
 use crate::wire_codec::DecodeLimits;
-use crate::{Tensor, Value, ValueType};
+use crate::{Value, ValueType};
 
 /// What of a function and of a nested graph is read alike.
 pub(super) struct Parts<'a> {
@@ -231,32 +231,21 @@ impl<'a> Reader<'a> {
         if proto.ref_attr_name.as_ref().is_some_and(|name| !name.is_empty()) {
             return Err(unknown());
         }
-        let text = |bytes: &[u8]| str::from_utf8(bytes).map(str::to_owned).map_err(|_| unknown());
         Ok(match proto.r#type() {
-            AttributeType::Int => Attribute::Int(proto.i()),
-            AttributeType::Float => Attribute::Float(proto.f()),
             AttributeType::String if is_value => {
                 let value = Value::decode_with(proto.s(), &DecodeLimits::LOCAL);
                 let source =
                     |source| ProgramError::Value { function: function(), attribute: attribute(), source };
                 Attribute::Value(value.map_err(source)?)
             }
-            AttributeType::String => Attribute::Str(text(proto.s())?),
-            AttributeType::Ints => Attribute::Ints(proto.ints.clone()),
-            AttributeType::Floats => Attribute::Floats(proto.floats.clone()),
-            AttributeType::Strings => {
-                Attribute::Strs(proto.strings.iter().map(|bytes| text(bytes)).collect::<Result<_, _>>()?)
-            }
-            AttributeType::Tensor => {
-                let tensor = Tensor::from_onnx(proto.t.as_ref().ok_or_else(unknown)?);
-                let source = |source| ProgramError::Tensor { function: function(), source };
-                Attribute::Tensor(tensor.map_err(source)?)
-            }
             AttributeType::Graph => {
                 let graph = Parts::of_graph(proto.g.as_ref().ok_or_else(unknown)?);
                 Attribute::Graph(self.nested(&graph, names, depth + 1)?)
             }
-            _ => return Err(unknown()),
+            _ => Attribute::from_onnx(proto).map_err(|error| match error {
+                AttributeError::Tensor(source) => ProgramError::Tensor { function: function(), source },
+                _ => unknown(),
+            })?,
         })
     }
 

@@ -10,23 +10,25 @@ use crate::{DataType, Dim, ValueType};
 /// How deep tuple types may be nested in a file.
 const MAX_TYPE_DEPTH: usize = 64;
 
-/// A value's name and type.
-pub(super) fn to_info(name: &str, ty: &ValueType) -> ValueInfoProto {
-    let mut info = ValueInfoProto { name: Some(name.to_owned()), ..ValueInfoProto::default() };
-    match ty {
-        ValueType::Any => {}
-        ValueType::Tensor { dtype: Some(dtype), shape } => {
-            let shape =
-                shape.as_ref().map(|dims| TensorShapeProto { dim: dims.iter().map(dim_to).collect() });
-            let tensor = type_proto::Tensor { elem_type: Some(dtype.to_onnx()), shape };
-            info.r#type = Some(TypeProto {
-                value: Some(type_proto::Value::TensorType(tensor)),
-                ..TypeProto::default()
-            });
+impl ValueType {
+    /// A value of the type in ONNX's form; a type that ONNX does not have is in its metadata.
+    pub fn to_onnx(&self, name: &str) -> ValueInfoProto {
+        let mut info = ValueInfoProto { name: Some(name.to_owned()), ..ValueInfoProto::default() };
+        match self {
+            Self::Any => {}
+            Self::Tensor { dtype: Some(dtype), shape } => {
+                let shape =
+                    shape.as_ref().map(|dims| TensorShapeProto { dim: dims.iter().map(dim_to).collect() });
+                let tensor = type_proto::Tensor { elem_type: Some(dtype.to_onnx()), shape };
+                info.r#type = Some(TypeProto {
+                    value: Some(type_proto::Value::TensorType(tensor)),
+                    ..TypeProto::default()
+                });
+            }
+            other => metadata::TYPE.write(&mut info.metadata_props, &to_json(other)),
         }
-        other => metadata::TYPE.write(&mut info.metadata_props, &to_json(other)),
+        info
     }
-    info
 }
 
 /// The type of a value; `None` if values do not have it.

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use super::super::{Attribute, Graph, Program, Region, RegionKind, domains};
-use super::types::to_info;
 use super::write_graph::{Written, write};
 use super::{BOOTSTRAP, FORMAT_VERSION};
 use crate::metadata;
@@ -137,7 +136,7 @@ fn function(
         name: Some(name.to_owned()),
         input: inputs,
         output: outputs,
-        value_info: typed.map(|(name, ty)| to_info(name, ty)).collect(),
+        value_info: typed.map(|(name, ty)| ty.to_onnx(name)).collect(),
         node: nodes,
         opset_import: opsets.to_vec(),
         domain: Some(domain.to_owned()),
@@ -153,7 +152,7 @@ fn add_call(main: &mut GraphProto, callee: &Graph, name: &str, domain: &str, pre
         NodeProto { op_type: Some(name.to_owned()), domain: Some(domain.to_owned()), ..NodeProto::default() };
     for info in callee.inputs.iter().filter_map(|id| callee.values.get(id.0 as usize)) {
         let name = format!("{prefix}{}", info.name);
-        main.input.push(to_info(&name, &info.ty));
+        main.input.push(info.ty.to_onnx(&name));
         taken.insert(name.clone());
         call.input.push(name);
     }
@@ -164,7 +163,7 @@ fn add_call(main: &mut GraphProto, callee: &Graph, name: &str, domain: &str, pre
         }
         let any = crate::ValueType::Any;
         let ty = callee.values.get(output.value.0 as usize).map_or(&any, |info| &info.ty);
-        main.output.push(to_info(&name, ty));
+        main.output.push(ty.to_onnx(&name));
         call.output.push(name);
     }
     main.node.push(call);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::{Attribute, Graph, Node, Span, ValueId};
-use super::types::{to_info, to_json};
+use super::types::to_json;
 use crate::ValueType;
 use crate::metadata;
 use crate::onnx::attribute_proto::AttributeType;
@@ -137,47 +137,15 @@ fn write_node(node: &Node, names: &Names<'_>) -> NodeProto {
 }
 
 fn write_attribute(name: &str, attribute: &Attribute, names: &Names<'_>) -> AttributeProto {
-    let mut proto = AttributeProto { name: Some(name.to_owned()), ..AttributeProto::default() };
-    let kind = match attribute {
-        Attribute::Int(number) => {
-            proto.i = Some(*number);
-            AttributeType::Int
-        }
-        Attribute::Float(number) => {
-            proto.f = Some(*number);
-            AttributeType::Float
-        }
-        Attribute::Str(text) => {
-            proto.s = Some(text.clone().into_bytes());
-            AttributeType::String
-        }
-        Attribute::Ints(numbers) => {
-            proto.ints.clone_from(numbers);
-            AttributeType::Ints
-        }
-        Attribute::Floats(numbers) => {
-            proto.floats.clone_from(numbers);
-            AttributeType::Floats
-        }
-        Attribute::Strs(texts) => {
-            proto.strings = texts.iter().map(|text| text.clone().into_bytes()).collect();
-            AttributeType::Strings
-        }
-        Attribute::Tensor(tensor) => {
-            proto.t = Some(tensor.to_onnx(""));
-            AttributeType::Tensor
-        }
-        Attribute::Value(value) => {
-            proto.s = Some(value.encode());
-            AttributeType::String
-        }
-        Attribute::Graph(graph) => {
-            proto.g = Some(graph_proto(graph, Some(names)));
-            AttributeType::Graph
-        }
-    };
-    proto.r#type = Some(kind.into());
-    proto
+    match attribute {
+        Attribute::Graph(graph) => AttributeProto {
+            name: Some(name.to_owned()),
+            g: Some(graph_proto(graph, Some(names))),
+            r#type: Some(AttributeType::Graph.into()),
+            ..AttributeProto::default()
+        },
+        plain => plain.to_onnx(name).unwrap_or_default(),
+    }
 }
 
 impl Graph {
@@ -197,14 +165,14 @@ impl Graph {
 fn graph_proto<'a>(graph: &'a Graph, outer: Option<&Names<'a>>) -> GraphProto {
     let Written { inputs, outputs, nodes, made, metadata } = write_named(graph, outer);
     let types: BTreeMap<&str, &ValueType> = made.iter().copied().collect();
-    let info = |name: &String| to_info(name, types.get(name.as_str()).unwrap_or(&&ValueType::Any));
+    let info = |name: &String| types.get(name.as_str()).unwrap_or(&&ValueType::Any).to_onnx(name);
     let elsewhere: BTreeSet<&str> = inputs.iter().chain(&outputs).map(String::as_str).collect();
     let inner = made.iter().filter(|(name, ty)| **ty != ValueType::Any && !elsewhere.contains(name));
     GraphProto {
         name: Some(graph.name.clone()),
         input: inputs.iter().map(info).collect(),
         output: outputs.iter().map(info).collect(),
-        value_info: inner.map(|(name, ty)| to_info(name, ty)).collect(),
+        value_info: inner.map(|(name, ty)| ty.to_onnx(name)).collect(),
         node: nodes,
         metadata_props: metadata,
         ..GraphProto::default()
