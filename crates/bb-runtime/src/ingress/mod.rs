@@ -10,7 +10,8 @@
 //! A sleeping node misses nothing: a push writes first and wakes then, while the node registers its waker first,
 //! works then, and sleeps only if [`Ingress::has_work`] still says no.
 
-#[cfg(test)]
+mod lanes;
+#[cfg(all(test, not(loom)))]
 mod tests;
 
 use std::fmt;
@@ -18,11 +19,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 
-use atomic_waker::AtomicWaker;
 use bb_framework::{Budget, Charge};
-use concurrent_queue::ConcurrentQueue;
 use smallvec::SmallVec;
 
+use self::lanes::{Lanes, NoPlace};
 use crate::contracts::{CompletionSink, Pending};
 use crate::{ComponentError, DeliveryError, NodeConfig, PeerId, Value};
 
@@ -80,16 +80,11 @@ pub(crate) trait EventGate: Send + Sync {
 }
 
 struct Shared {
-    inputs: ConcurrentQueue<Box<Input>>,
-    /// Places taken: inputs that wait, and those that are being pushed.
-    depth: AtomicUsize,
-    completions: ConcurrentQueue<Box<Completed>>,
+    lanes: Lanes<Box<Input>, Box<Completed>>,
     late_completions: AtomicU64,
     refused: AtomicU64,
-    waker: AtomicWaker,
     budget: Budget,
     gate: Arc<dyn EventGate>,
-    capacity: AtomicUsize,
     envelope_bytes: AtomicUsize,
     event_bytes: AtomicUsize,
 }
@@ -136,22 +131,22 @@ impl IngressHandle {
     /// Closes the node to input from other threads, for ever; what was accepted before is still delivered, and ops
     /// that wait are still answered. Whether it was open.
     pub fn close(&self) -> bool {
-        self.0.close_inputs()
+        self.0.lanes.close_inputs()
     }
 
     /// Whether the node takes no more input from other threads.
     pub fn is_closed(&self) -> bool {
-        self.0.inputs.is_closed()
+        self.0.lanes.is_closed()
     }
 
     /// How many inputs wait.
     pub fn depth(&self) -> usize {
-        self.0.depth.load(Ordering::Acquire)
+        self.0.lanes.depth()
     }
 
     /// How many inputs may wait.
     pub fn capacity(&self) -> usize {
-        self.0.capacity.load(Ordering::Acquire)
+        self.0.lanes.capacity()
     }
 }
 
@@ -160,21 +155,13 @@ impl Ingress {
     ///
     /// At most `limits.ingress_queue` inputs wait and the newest is refused beyond; they take 16 bytes a place, about
     /// 120 bytes each, and their own bytes, which the budget bounds.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "capped by `depth`; a bounded queue allocates all places at once"
-    )]
     pub(crate) fn new(limits: &NodeConfig, budget: Budget, gate: Arc<dyn EventGate>) -> Self {
         let shared = Shared {
-            inputs: ConcurrentQueue::unbounded(),
-            depth: AtomicUsize::new(0),
-            completions: ConcurrentQueue::unbounded(),
+            lanes: Lanes::new(),
             late_completions: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            waker: AtomicWaker::new(),
             budget,
             gate,
-            capacity: AtomicUsize::new(0),
             envelope_bytes: AtomicUsize::new(0),
             event_bytes: AtomicUsize::new(0),
         };
@@ -185,7 +172,7 @@ impl Ingress {
 
     /// Takes up other limits; what waits already stays.
     pub(crate) fn set_limits(&self, limits: &NodeConfig) {
-        self.0.capacity.store(limits.ingress_queue, Ordering::Release);
+        self.0.lanes.set_capacity(limits.ingress_queue);
         self.0.envelope_bytes.store(limits.envelope_bytes, Ordering::Release);
         self.0.event_bytes.store(limits.app_event_bytes, Ordering::Release);
         self.0.budget.set_capacity(limits.ingress_bytes);
@@ -203,36 +190,34 @@ impl Ingress {
 
     /// Whom the next push wakes. To be called before the lanes are emptied.
     pub(crate) fn register(&self, waker: &Waker) {
-        self.0.waker.register(waker);
+        self.0.lanes.register(waker);
     }
 
     /// Takes the oldest input.
     pub(crate) fn pop(&self) -> Option<Input> {
-        let input = self.0.inputs.pop().ok()?;
-        self.0.depth.fetch_sub(1, Ordering::AcqRel);
-        Some(*input)
+        self.0.lanes.pop().map(|input| *input)
     }
 
     /// Takes the oldest completion.
     pub(crate) fn pop_completion(&self) -> Option<Completed> {
-        self.0.completions.pop().ok().map(|completed| *completed)
+        self.0.lanes.pop_completion().map(|completed| *completed)
     }
 
     /// Whether anything waits in either lane.
     pub(crate) fn has_work(&self) -> bool {
-        !self.0.inputs.is_empty() || !self.0.completions.is_empty()
+        self.0.lanes.has_work()
     }
 
     /// Refuses everything from now on, completions too, so every op that waits must be ended by the caller; what
     /// was accepted before can still be taken. Whether it was open to input.
     pub(crate) fn close(&self) -> bool {
-        self.0.completions.close();
-        self.0.close_inputs()
+        self.0.lanes.close_completions();
+        self.0.lanes.close_inputs()
     }
 
     /// Inputs that wait, and how many may.
     pub(crate) fn depth(&self) -> (usize, usize) {
-        (self.0.depth.load(Ordering::Acquire), self.0.capacity.load(Ordering::Acquire))
+        (self.0.lanes.depth(), self.0.lanes.capacity())
     }
 
     /// Inputs refused: no room, no budget, no memory, too large, no such input.
@@ -256,36 +241,13 @@ impl Drop for Ingress {
 }
 
 impl Shared {
-    /// Takes a place, makes the input, puts it there and wakes the node.
+    /// Hands in what `make` makes once there is a place for it; a refusal is counted.
     fn push(&self, make: impl FnOnce(&Self) -> Result<Input, DeliveryError>) -> Result<(), DeliveryError> {
-        let pushed = self.take_place().and_then(|()| {
-            let pushed = make(self)
-                .and_then(|input| self.inputs.push(Box::new(input)).map_err(|_| DeliveryError::Closed));
-            if pushed.is_err() {
-                self.depth.fetch_sub(1, Ordering::AcqRel);
-            }
-            pushed
-        });
-        match &pushed {
-            Ok(()) => self.waker.wake(),
-            Err(_) => {
-                self.refused.fetch_add(1, Ordering::Relaxed);
-            }
+        let pushed = self.lanes.push(|| make(self).map(Box::new));
+        if pushed.is_err() {
+            self.refused.fetch_add(1, Ordering::Relaxed);
         }
         pushed
-    }
-
-    fn take_place(&self) -> Result<(), DeliveryError> {
-        if self.inputs.is_closed() {
-            return Err(DeliveryError::Closed);
-        }
-        let capacity = self.capacity.load(Ordering::Acquire);
-        self.depth
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |depth| {
-                (depth < capacity).then_some(depth + 1)
-            })
-            .map(|_| ())
-            .map_err(|_| DeliveryError::QueueFull { capacity })
     }
 
     /// Charges and copies bytes, in this order.
@@ -300,11 +262,14 @@ impl Shared {
         copy.extend_from_slice(bytes);
         Ok((copy, charge))
     }
+}
 
-    fn close_inputs(&self) -> bool {
-        let was_open = self.inputs.close();
-        self.waker.wake();
-        was_open
+impl From<NoPlace> for DeliveryError {
+    fn from(reason: NoPlace) -> Self {
+        match reason {
+            NoPlace::Closed => Self::Closed,
+            NoPlace::Full { capacity } => Self::QueueFull { capacity },
+        }
     }
 }
 
@@ -318,11 +283,8 @@ fn within(bytes: &[u8], cap: usize) -> Result<(), DeliveryError> {
 impl CompletionSink for Shared {
     /// Closed, it only counts: all ops that waited were ended when the node closed.
     fn complete(&self, pending: Pending, result: Result<SmallVec<[Value; 2]>, ComponentError>) {
-        match self.completions.push(Box::new(Completed { pending, result })) {
-            Ok(()) => self.waker.wake(),
-            Err(_) => {
-                self.late_completions.fetch_add(1, Ordering::Relaxed);
-            }
+        if !self.lanes.complete(Box::new(Completed { pending, result })) {
+            self.late_completions.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -342,9 +304,9 @@ impl fmt::Debug for Ingress {
 impl Shared {
     fn describe(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct(name)
-            .field("depth", &self.depth.load(Ordering::Acquire))
-            .field("completions", &self.completions.len())
-            .field("closed", &self.inputs.is_closed())
+            .field("depth", &self.lanes.depth())
+            .field("completions", &self.lanes.completions())
+            .field("closed", &self.lanes.is_closed())
             .finish_non_exhaustive()
     }
 }
