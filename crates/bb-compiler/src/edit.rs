@@ -16,7 +16,10 @@ pub(crate) fn is_tensor_op(node: &Node) -> bool {
 
 /// Whether the op may be left out when nobody reads what it gives.
 pub(crate) fn is_pure(node: &Node) -> bool {
-    let moves = matches!(node.op.name(), "Constant" | "PassThrough" | "Bundle" | "Unbundle");
+    let moves = matches!(
+        node.op.name(),
+        "Any" | "Barrier" | "Bundle" | "Constant" | "Gate" | "PassThrough" | "Tee" | "Unbundle"
+    );
     is_tensor_op(node)
         || node.op.is(domains::BACKEND, "Run")
         || (node.op.domain().as_str() == domains::SYSCALL && moves)
@@ -100,6 +103,7 @@ pub(crate) fn touched(node: &Node) -> BTreeSet<String> {
     {
         all.insert(slot.clone());
     }
+    all.extend(node.op.shared_state().map(|kind| format!("{kind}:{}", text(node, "name"))));
     if let Some(each) = node.attributes.get("each").and_then(Attribute::as_graph) {
         all.extend(each.nodes.iter().flat_map(touched));
     }

@@ -44,12 +44,16 @@
 //! ```
 
 mod error;
+mod flow;
 mod graph;
 mod module;
+mod order;
 mod quorum;
 mod recorder;
 mod session;
+mod shared;
 mod slots;
+mod timers;
 mod values;
 mod wire;
 
@@ -59,6 +63,8 @@ pub use error::BuildError;
 pub use graph::Graph;
 pub use module::{Module, OPSET};
 pub use quorum::{Quorum, millis, secs};
+pub use shared::{Hold, Limit, Serialize};
 pub use slots::{AggregatorSlot, BackendSlot, DataSourceSlot, Fit, ModelSlot, OpBuilder, PeerSelectorSlot};
+pub use timers::Phase;
 pub use values::{Output, Update, Values};
 pub use wire::{Call, CallTo, Cast, CastTo};

@@ -11,7 +11,7 @@ use std::panic::Location;
 use bb_ir::program::{self, Attribute, Capture, NamedValue, NodeId, OpId, Role, Span, ValueId, domains};
 use bb_ir::{Diagnostic, ValueType};
 
-use crate::values::POISON;
+use crate::values::{After, POISON};
 use crate::{Graph, Output};
 
 /// A slot on a peer class: what effect edges go through.
@@ -38,6 +38,8 @@ pub(crate) struct Frame {
     last: BTreeMap<Effect, NodeId>,
     constants: BTreeMap<(u32, Option<String>), ValueId>,
     captures: BTreeMap<u32, ValueId>,
+    /// What was handed on after other values, for constants and inputs.
+    pub(crate) handed_on: BTreeMap<(ValueId, After), ValueId>,
 }
 
 /// What a frame is.
@@ -59,6 +61,7 @@ pub(crate) struct NewNode {
     pub(crate) slot: Option<(String, Role)>,
     pub(crate) uses: Vec<(String, Role)>,
     pub(crate) touches: BTreeSet<Effect>,
+    pub(crate) after: Vec<NodeId>,
     pub(crate) outputs: Vec<Option<ValueType>>,
 }
 
@@ -71,6 +74,7 @@ impl NewNode {
             slot: None,
             uses: Vec::new(),
             touches: BTreeSet::new(),
+            after: Vec::new(),
             outputs: Vec::new(),
         }
     }
@@ -112,6 +116,7 @@ impl Frame {
             last: BTreeMap::new(),
             constants: BTreeMap::new(),
             captures: BTreeMap::new(),
+            handed_on: BTreeMap::new(),
         }
     }
 }
@@ -119,6 +124,11 @@ impl Frame {
 impl Graph {
     pub(crate) fn frame(&mut self) -> &mut Frame {
         &mut self.frames[self.current]
+    }
+
+    /// The frame around a frame.
+    pub(crate) fn parent(&self, frame: usize) -> Option<usize> {
+        self.frames[frame].parent
     }
 
     pub(crate) fn place(&self) -> Option<&str> {
@@ -166,7 +176,7 @@ impl Graph {
         let id = self.frame().graph.add_value(name, ty);
         let value = self.values.len() as u32;
         self.values.push(ValueRecord { hint, frame: self.current, id, place, made_at: at, constant });
-        Output { recorder: self.recorder, value, made_at: at }
+        Output { recorder: self.recorder, value, made_at: at, after: After::NONE }
     }
 
     /// Adds inputs to the current frame, typed as `types` say.
@@ -213,9 +223,13 @@ impl Graph {
                 touches.insert((place.clone(), name.clone()));
             }
         }
+        if let Some(kind) = new.op.shared_state() {
+            let name = new.attributes.get("name").and_then(Attribute::as_str).unwrap_or_default();
+            touches.insert((place.clone(), format!("{kind}:{name}")));
+        }
         let known = new.outputs.iter().flatten().count();
         if !resolved {
-            return vec![Output { recorder: 0, value: POISON, made_at: at }; known];
+            return vec![Output { recorder: 0, value: POISON, made_at: at, after: After::NONE }; known];
         }
 
         let mut outputs = Vec::with_capacity(new.outputs.len());
@@ -233,7 +247,7 @@ impl Graph {
         }
         let frame = self.frame();
         let mut after: Vec<NodeId> =
-            touches.iter().filter_map(|effect| frame.last.get(effect)).copied().collect();
+            touches.iter().filter_map(|effect| frame.last.get(effect)).copied().chain(new.after).collect();
         after.sort_unstable();
         after.dedup();
         let id = frame.graph.add_node(program::Node {
@@ -283,6 +297,9 @@ impl Graph {
 
     /// The value that stands for `output` in the current frame.
     pub(crate) fn resolve(&mut self, output: Output, at: &'static Location<'static>) -> Option<ValueId> {
+        if output.after.count > 0 && !output.is_poison() {
+            return self.resolve_after(output, at);
+        }
         if output.is_poison() {
             return None;
         }

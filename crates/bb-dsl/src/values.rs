@@ -7,20 +7,48 @@ use std::panic::Location;
 /// It may be used where it was made: in the same module, on the same peer class, in the same execution. Any
 /// other use is an error that `build` reports with both lines.
 #[derive(Clone, Copy, Debug)]
-
 pub struct Output {
     pub(crate) recorder: u32,
     pub(crate) value: u32,
     pub(crate) made_at: &'static Location<'static>,
+    pub(crate) after: After,
+}
+
+/// The values that a use of a value waits for, besides the value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct After {
+    pub(crate) values: [u32; MAX_AFTER],
+    pub(crate) count: u8,
+}
+
+/// How many values one value can be told to come after.
+pub(crate) const MAX_AFTER: usize = 4;
+
+impl After {
+    pub(crate) const NONE: Self = Self { values: [POISON; MAX_AFTER], count: 0 };
 }
 
 /// What stands for a value that could not be recorded; the mistake is reported where it was made.
 pub(crate) const POISON: u32 = u32::MAX;
 
 impl Output {
+    /// The same value, made after `other` is there: `self.model.parameters(g).after(tick)`.
+    ///
+    /// The op that makes the value runs after the one that makes `other`, and in the same execution; what `other` holds
+    /// does not matter, and neither does it if `other` turns out to be absent. A constant, or an input, is handed on
+    /// after it. It holds where the result of this method is used. `other` must have been recorded before.
+    #[must_use = "the order holds where the value that this returns is used"]
+    pub const fn after(mut self, other: Self) -> Self {
+        if (self.after.count as usize) < MAX_AFTER {
+            self.after.values[self.after.count as usize] = other.value;
+        }
+        self.after.count = self.after.count.saturating_add(1);
+        self
+    }
+
     #[track_caller]
     pub(crate) fn poison() -> Self {
-        Self { recorder: 0, value: POISON, made_at: Location::caller() }
+        Self { recorder: 0, value: POISON, made_at: Location::caller(), after: After::NONE }
     }
 
     pub(crate) fn is_poison(self) -> bool {

@@ -75,8 +75,12 @@ pub struct Region {
 /// What starts a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RegionKind {
+    /// The host, when it runs the bootstraps.
+    Bootstrap,
     /// The host: `invoke` and `deliver_event`.
     Entry,
+    /// Its one source node: a timer, an event of the node, a phase of its life.
+    Source,
     /// A message from another node.
     Receive,
     /// One answer to a request of this node; runs within the execution that asked.
@@ -178,6 +182,22 @@ pub struct Span {
     pub line: u32,
     /// The column, from 1.
     pub column: u32,
+}
+
+impl RegionKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [Self::Bootstrap, Self::Entry, Self::Source, Self::Receive, Self::Answer];
+
+    /// Its name in programs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bootstrap => "bootstrap",
+            Self::Entry => "entry",
+            Self::Source => "source",
+            Self::Receive => "receive",
+            Self::Answer => "answer",
+        }
+    }
 }
 
 impl Graph {

@@ -182,7 +182,7 @@ fn shuffle(graph: &mut Graph) {
 }
 
 fn program() -> impl Strategy<Value = Program> {
-    let kind = proptest::sample::select(vec![RegionKind::Entry, RegionKind::Receive, RegionKind::Answer]);
+    let kind = proptest::sample::select(RegionKind::ALL.to_vec());
     let modules = vec((draft(), proptest::option::of(draft())), 0..3);
     let targets = vec(("[a-z.]{0,4}", vec((kind, draft()), 0..3)), 0..3);
     let role = proptest::option::of(proptest::sample::select(Role::ALL.to_vec()));

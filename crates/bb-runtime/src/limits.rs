@@ -136,6 +136,10 @@ limits! {
     dedup_window with_dedup_window DEFAULT_DEDUP_WINDOW = 8_192, EDGE_DEDUP_WINDOW = 512;
     /// Peers whose health and backoff is remembered.
     health_entries with_health_entries DEFAULT_HEALTH_ENTRIES = 16_384, EDGE_HEALTH_ENTRIES = 256;
+    /// Values that programs hold for later executions, over all holds.
+    holds with_holds DEFAULT_HOLDS = 65_536, EDGE_HOLDS = 1_024;
+    /// Names under which programs record values, and names of counters.
+    records with_records DEFAULT_RECORDS = 1_024, EDGE_RECORDS = 64;
     /// Executions at one time.
     executions with_executions DEFAULT_EXECUTIONS = 100_000, EDGE_EXECUTIONS = 256;
 }

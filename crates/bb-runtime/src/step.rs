@@ -23,7 +23,18 @@ pub enum EngineStep {
         /// The value.
         value: Value,
     },
-    /// An op waits: for a component's answer, for an aggregator, or for peers.
+    /// A program said something on a topic of the node's bus; it is no output of the execution.
+    AppNotified {
+        /// The target, as it was installed.
+        module: Name,
+        /// The execution.
+        exec_id: ExecId,
+        /// The topic.
+        topic: Name,
+        /// What it carries.
+        value: Value,
+    },
+    /// An op waits: for a component's answer, an aggregator, a limit, a queue, peers, or time.
     AsyncSuspended {
         /// The op.
         op: OpRef,
@@ -50,6 +61,11 @@ pub enum EngineStep {
         peer: Option<PeerId>,
         /// Why.
         error: DeliveryError,
+    },
+    /// The node entered a phase of its life, and the regions that listen to it start.
+    LifecycleFired {
+        /// The phase.
+        phase: Name,
     },
     /// An op ran (only with [`NodeConfig::trace_ops`](crate::NodeConfig::trace_ops)).
     OpCompleted {
@@ -92,6 +108,13 @@ pub enum EngineStep {
         addresses: Arc<[Address]>,
         /// The envelope.
         bytes: Bytes,
+    },
+    /// What a program recorded or counted changed in this step; once a name.
+    Telemetry {
+        /// The record or counter.
+        name: Name,
+        /// The last value, or the count so far (`u64`).
+        value: Value,
     },
     /// A fill of an envelope could not be taken; its siblings were.
     WireReceiveFailed {

@@ -76,6 +76,7 @@ fn starts_ready(node: &Node) -> bool {
     node.op.is(domains::SYSCALL, "Constant")
         || node.op.is(domains::WIRE, "Recv")
         || node.op.is(domains::WIRE, "Source")
+        || node.op.is_source()
 }
 
 fn find(parent: &mut [usize], mut index: usize) -> usize {

@@ -9,7 +9,7 @@ use bb_ir::program::{Attribute, Graph, Node, Program, Span, ValueId, domains};
 use bb_ir::{Diagnostic, Tensor, ValueType};
 use hashbrown::HashMap;
 
-use super::types::{Known, Signature, merge, onnx_outputs, signature};
+use super::types::{Known, Signature, merge, onnx_outputs, signature, syscall};
 use crate::edit::{is_tensor_op, module_graphs, short_name};
 use crate::{Context, Diagnostics};
 
@@ -58,14 +58,6 @@ impl Infer<'_> {
                 }
                 self.give(graph, node, 0, &ty);
             }
-            (domains::SYSCALL, "PassThrough") => {
-                let ty = type_of(graph, node, 0);
-                self.give(graph, node, 0, &ty);
-            }
-            (domains::SYSCALL, "Bundle") => {
-                let items = (0..node.inputs.len()).map(|index| type_of(graph, node, index)).collect();
-                self.give(graph, node, 0, &ValueType::Tuple(items));
-            }
             (domains::SYSCALL, "Unbundle") => {
                 self.take(graph, node, 0, &[ValueType::Tuple(vec![ValueType::Any; node.outputs.len()])]);
                 if let ValueType::Tuple(items) = type_of(graph, node, 0) {
@@ -76,7 +68,10 @@ impl Infer<'_> {
             }
             (domains::WIRE, "Call" | "Cast") => self.wire_op(graph, node),
             _ => {
-                if let Some(Signature { inputs, outputs }) = signature(node) {
+                let types: Vec<ValueType> =
+                    (0..node.inputs.len()).map(|index| type_of(graph, node, index)).collect();
+                if let Some(Signature { inputs, outputs }) = signature(node).or_else(|| syscall(node, &types))
+                {
                     if node.inputs.len() != inputs.len() {
                         self.diagnostics.push(
                             Diagnostic::new(format!(

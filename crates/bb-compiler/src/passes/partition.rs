@@ -2,7 +2,10 @@
 //! Establishes: targets in place of modules, each with the regions that its class runs; what crosses between
 //! them goes through a `Send` and a `Recv` that name the same channel.
 //! Example: `Call(peers, x) {class "client", body, each}` on "server" -> `Send(peers, x) {kind "request"}` in
-//! `M.server`, a receive region in `M.client` that ends in `Send {kind "reply"}`, and an answer region in `M.server`.
+//! `M.server`, a receive region in `M.client` that ends in `Send {kind "reply"}`, and an answer region in `M.server`;
+//! [`sources`] says which ops belong to a timer or another source.
+
+mod sources;
 
 use std::mem;
 
@@ -18,12 +21,18 @@ use crate::{Context, Diagnostics};
 pub(crate) fn partition(p: &mut Program, _: &Context) -> Result<(), Diagnostics> {
     let Some(root) = p.modules.drain(..).next() else { return Ok(()) };
     let mut split = Split { regions: Vec::new(), classes: HashMap::new(), channels: 0 };
-    let entries = by_class(root.body);
-    let places: Vec<(usize, usize)> =
-        entries.iter().map(|(class, _)| split.reserve(class.as_deref().unwrap_or_default())).collect();
     let mut diagnostics = Diagnostics::default();
-    for ((class, graph), place) in entries.into_iter().zip(places) {
-        if let Err(diagnostic) = split.lower(place, class.as_deref(), RegionKind::Entry, graph) {
+    let mut regions: Vec<(Option<String>, RegionKind, Graph)> = Vec::new();
+    for (class, graph) in by_class(root.body) {
+        match sources::split(graph) {
+            Ok(parts) => regions.extend(parts.into_iter().map(|(kind, graph)| (class.clone(), kind, graph))),
+            Err(diagnostic) => diagnostics.push(diagnostic),
+        }
+    }
+    let places: Vec<(usize, usize)> =
+        regions.iter().map(|(class, ..)| split.reserve(class.as_deref().unwrap_or_default())).collect();
+    for ((class, kind, graph), place) in regions.into_iter().zip(places) {
+        if let Err(diagnostic) = split.lower(place, class.as_deref(), kind, graph) {
             diagnostics.push(diagnostic);
         }
     }

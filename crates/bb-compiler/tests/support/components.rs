@@ -100,6 +100,9 @@ macro_rules! idle_model {
             fn backward(&mut self, _: &mut OpContext<'_>, _: &Batch) -> Result<TensorMap> {
                 idle()
             }
+            fn mix(&mut self, _: &mut OpContext<'_>, _: &TensorMap, _: f64) -> Result<()> {
+                idle()
+            }
             fn apply_delta(&mut self, _: &mut OpContext<'_>, _: &TensorMap, _: f64) -> Result<()> {
                 idle()
             }

@@ -145,12 +145,9 @@ impl Parser {
         while !self.takes('}') {
             self.word("region");
             self.int();
-            let kind = match self.name().as_str() {
-                "answer" => RegionKind::Answer,
-                "entry" => RegionKind::Entry,
-                "receive" => RegionKind::Receive,
-                other => panic!("a region of kind {other}"),
-            };
+            let name = self.name();
+            let kind = RegionKind::ALL.into_iter().find(|kind| kind.name() == name);
+            let kind = kind.unwrap_or_else(|| panic!("a region of kind {name}"));
             regions.push(Region { kind, graph: self.braced_graph(&BTreeMap::new()) });
         }
         Target { name, class, regions }

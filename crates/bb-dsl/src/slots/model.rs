@@ -56,6 +56,14 @@ impl ModelSlot {
         g.record(self.op("LoadParameters").inputs([parameters]), Location::caller());
     }
 
+    /// Moves the parameters towards others: `(1 − weight) · own + weight · other`; 0.5 is the mean of both.
+    #[track_caller]
+    pub fn mix(&self, g: &mut Graph, other: Output, weight: f64) {
+        let at = Location::caller();
+        let weight = g.record_constant(bb_ir::Value::F64(weight).into(), at);
+        g.record(self.op("Mix").inputs([other, weight]), at);
+    }
+
     /// Fits the model to the data; gives the rows of one pass (`i64`), the weight of the update.
     #[track_caller]
     pub fn fit(&self, g: &mut Graph, data: &DataSourceSlot, fit: Fit) -> Output {

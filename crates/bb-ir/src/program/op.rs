@@ -79,6 +79,27 @@ impl OpId {
         &self.name
     }
 
+    /// Whether it starts executions of its own: a timer, an event of the node, a phase of its life.
+    pub fn is_source(&self) -> bool {
+        self.domain.as_str() == domains::SYSCALL
+            && matches!(&*self.name, "EventSource" | "Interval" | "LifecyclePhase" | "OnTrigger" | "Pulse")
+    }
+
+    /// The kind of node-wide state that it reads and writes, named by its attribute `name`: ops on one are ordered
+    /// as those on one slot are.
+    pub fn shared_state(&self) -> Option<&'static str> {
+        if self.domain.as_str() != domains::SYSCALL {
+            return None;
+        }
+        match &*self.name {
+            "AddressBook.Insert" | "AddressBook.InsertMany" | "AddressBook.Lookup" => Some("address book"),
+            "Hold.Flush" | "Hold.Stash" => Some("hold"),
+            "IncrMetric" => Some("metric"),
+            "Record" => Some("record"),
+            _ => None,
+        }
+    }
+
     /// Whether it is the op `name` of `domain`.
     pub fn is(&self, domain: &str, name: &str) -> bool {
         self.domain.as_str() == domain && self.name == name

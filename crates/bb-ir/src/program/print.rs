@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
-use super::{Attribute, Binding, Graph, Node, Program, RegionKind, Target, ValueId};
+use super::{Attribute, Binding, Graph, Node, Program, Target, ValueId};
 use crate::ValueType;
 
 impl Display for Program {
@@ -41,11 +41,7 @@ impl Display for Target {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "target {} class {} {{", Name(&self.name), Name(&self.class))?;
         for (index, region) in self.regions.iter().enumerate() {
-            let kind = match region.kind {
-                RegionKind::Answer => "answer",
-                RegionKind::Entry => "entry",
-                RegionKind::Receive => "receive",
-            };
+            let kind = region.kind.name();
             writeln!(f, "  region {index} {kind} {{")?;
             write_graph(f, &region.graph, None, 2)?;
             f.write_str("  }\n")?;

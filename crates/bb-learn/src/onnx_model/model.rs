@@ -197,6 +197,21 @@ impl Model for OnnxModel {
         Ok(Answer::now(()))
     }
 
+    fn mix(
+        &mut self,
+        _: &mut OpContext<'_>,
+        other: &TensorMap,
+        weight: f64,
+    ) -> Result<Answer<()>, ComponentError> {
+        check(self.config.parameters(), other)?;
+        for (parameter, (_, other)) in self.feed.parameters_mut().iter_mut().zip(other.iter()) {
+            let own = parameter.clone();
+            add_scaled(parameter, &own, -weight)?;
+            add_scaled(parameter, other, weight)?;
+        }
+        Ok(Answer::now(()))
+    }
+
     fn train_step(&mut self, cx: &mut OpContext<'_>, batch: &Batch) -> Result<Answer<f64>, ComponentError> {
         Ok(Answer::now(self.step(cx, batch)?))
     }

@@ -42,6 +42,17 @@ pub trait Model {
         scale: f64,
     ) -> Result<Answer<()>, ComponentError>;
 
+    /// Moves the parameters towards others: `(1 − weight) · own + weight · other`.
+    ///
+    /// # Errors
+    /// Names, types or shapes that are not the parameters'; nothing is changed then.
+    fn mix(
+        &mut self,
+        cx: &mut OpContext<'_>,
+        other: &TensorMap,
+        weight: f64,
+    ) -> Result<Answer<()>, ComponentError>;
+
     /// One step of the optimizer on a batch; the mean loss before it.
     ///
     /// # Errors

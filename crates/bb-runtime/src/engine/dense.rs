@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use bb_ir::program::{Program, RegionKind};
 
+use super::frame::EagerOp;
+use super::syscall::{Source, Syscall};
 use crate::contracts::BackendGraph;
 use crate::{Name, OpRef, Role, Value, ValueType};
 
@@ -14,6 +16,8 @@ pub(crate) const NO_SITE: u32 = u32::MAX;
 pub(crate) const CONSTANT: u32 = 1 << 31;
 /// Set on an op's count of missing inputs when one of them will never come.
 pub(crate) const DEAD: u32 = 1 << 31;
+/// Set on an op's count of missing inputs when the op takes each input as it comes; the count is not used then.
+pub(crate) const EAGER: u32 = 1 << 30;
 
 /// All targets of a program in dense form; one for all nodes of a process that install the program.
 #[derive(Debug)]
@@ -79,6 +83,11 @@ pub(crate) struct Region {
     /// How many graphs the regions before it in its target prepare.
     pub(crate) first_run: u32,
     pub(crate) emits: Box<[Name]>,
+    pub(crate) syscalls: Box<[Syscall]>,
+    /// Ops that take each input as it comes.
+    pub(crate) eager: Box<[EagerOp]>,
+    /// What starts a source region.
+    pub(crate) source: Option<Source>,
     /// Whether some op answers the message that started the region.
     pub(crate) replies: bool,
 }
@@ -137,6 +146,8 @@ pub(crate) enum Dispatch {
     Method(Method, u32),
     /// Sends to peers; the index of it in the region.
     Send(u32),
+    /// What the engine does itself; the index of it in the region.
+    Syscall(u32),
     /// Who sent the message that started the region.
     Source,
     /// One tuple into n values.
@@ -156,6 +167,7 @@ pub(crate) enum Method {
     ModelForward,
     ModelLoadParameters,
     ModelLoss,
+    ModelMix,
     ModelParameters,
     ModelTrainStep,
     PeersSample { count: u32 },

@@ -21,7 +21,8 @@ impl Engine {
         given: impl IntoIterator<Item = Option<Held>>,
     ) -> ExecId {
         let source = origin.as_ref().map(|origin| origin.peer);
-        let (execution, id) = self.executions.begin(self.incarnation, target, origin);
+        let (execution, id) =
+            self.executions.begin(self.incarnation, target, origin, self.now, !self.is_stepping);
         self.start_frame(execution, region, source, None, given);
         id
     }
@@ -47,6 +48,8 @@ impl Engine {
         }
         if region.ops.is_empty() {
             self.end_frame(index);
+        } else if !region.eager.is_empty() {
+            self.start_quorums(index, region);
         }
         index
     }
@@ -90,7 +93,7 @@ impl Engine {
     /// Ends an execution and everything that belongs to it, and reports it.
     pub(crate) fn end_execution(&mut self, index: u32, outcome: Outcome) {
         let Some(execution) = self.executions.end(index) else { return };
-        let Execution { id, frames, waits, leases, origin, .. } = execution;
+        let Execution { id, frames, waits, leases, permits, origin, .. } = execution;
         for wait in waits {
             if let Some(call) = self.cancel_wait(wait) {
                 self.forget_requests(&call);
@@ -99,10 +102,16 @@ impl Engine {
         for slot in leases {
             self.end_lease(index, slot);
         }
+        for &frame in &frames {
+            self.permits.granted.retain(|(held, _)| *held != frame);
+        }
         for frame in frames {
             self.drop_frame(frame);
         }
-        if let Some(Origin { peer, unanswered: Some(request) }) = origin {
+        for key in permits {
+            self.pass_on(&key);
+        }
+        if let Some(Origin { peer, unanswered: Some(request), .. }) = origin {
             let reason = match &outcome {
                 Outcome::Completed => "it ended without an answer".to_owned(),
                 Outcome::Failed(error) => self.cut(error.to_string()),
@@ -131,6 +140,7 @@ impl Engine {
                 }
             }
         }
+        self.permits.granted.retain(|(held, _)| *held != index);
         self.drop_frame(index);
     }
 
@@ -146,7 +156,12 @@ impl Engine {
     /// Ends a wait whose op will not go on; the request that it waited for, if it did for one.
     fn cancel_wait(&mut self, wait: u64) -> Option<Box<Call>> {
         match self.end_wait(wait)?.on {
-            WaitsFor::Answer => None,
+            WaitsFor::Answer | WaitsFor::Quorum | WaitsFor::Timer(_) => None,
+            WaitsFor::Permit(key) => {
+                self.permits.forget(&key, wait);
+                self.serve(&key);
+                None
+            }
             WaitsFor::Lease(slot) => {
                 self.leases.forget(slot, wait);
                 None

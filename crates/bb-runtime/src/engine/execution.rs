@@ -1,10 +1,13 @@
 //! Executions: what the host or a message started, until its end is reported.
 
+use std::time::Duration;
+
 use smallvec::SmallVec;
 
 use bb_framework::RequestId;
 
-use crate::{ExecId, PeerId};
+use super::permits::PermitKey;
+use crate::{ExecId, PeerId, Time};
 
 /// Places that stay in the table when no execution is under way.
 const SPARE_PLACES: usize = 1_024;
@@ -21,6 +24,14 @@ pub(crate) struct Execution {
     pub(crate) waits: SmallVec<[u64; 2]>,
     /// Aggregators lent to it.
     pub(crate) leases: SmallVec<[u32; 1]>,
+    /// Permits of limits and queues that it holds.
+    pub(crate) permits: Vec<PermitKey>,
+    /// Whether it began since the last step; the times of such a one count from the next.
+    pub(crate) is_fresh: bool,
+    /// When it began.
+    pub(crate) began: Time,
+    /// How long it was given from then on, by the request that started it.
+    pub(crate) given: Option<Duration>,
     /// The message that started it, if one did.
     pub(crate) origin: Option<Origin>,
     pub(crate) ops_fired: u64,
@@ -33,6 +44,8 @@ pub(crate) struct Origin {
     pub(crate) peer: PeerId,
     /// What it asked to be answered; none once it was.
     pub(crate) unanswered: Option<RequestId>,
+    /// How long the sender waits.
+    pub(crate) deadline: Option<Duration>,
 }
 
 /// How far an execution is.
@@ -55,10 +68,19 @@ pub(crate) struct Executions {
     slots: Vec<Option<Execution>>,
     free: Vec<u32>,
     begun: u64,
+    /// Those that may have begun since the last step.
+    fresh: Vec<u32>,
 }
 
 impl Executions {
-    pub(crate) fn begin(&mut self, incarnation: u64, target: u32, origin: Option<Origin>) -> (u32, ExecId) {
+    pub(crate) fn begin(
+        &mut self,
+        incarnation: u64,
+        target: u32,
+        origin: Option<Origin>,
+        now: Time,
+        is_fresh: bool,
+    ) -> (u32, ExecId) {
         let id = ExecId { incarnation, counter: self.begun };
         self.begun += 1;
         let execution = Execution {
@@ -67,6 +89,10 @@ impl Executions {
             frames: SmallVec::new(),
             waits: SmallVec::new(),
             leases: SmallVec::new(),
+            permits: Vec::new(),
+            is_fresh,
+            began: now,
+            given: origin.as_ref().and_then(|origin| origin.deadline),
             origin,
             ops_fired: 0,
             outputs_written: 0,
@@ -81,7 +107,17 @@ impl Executions {
                 self.slots.len() as u32 - 1
             }
         };
+        if is_fresh {
+            self.fresh.push(index);
+        }
         (index, id)
+    }
+
+    /// Takes those that began since the last step: their time begins with this one.
+    pub(crate) fn take_fresh(&mut self) -> Vec<u32> {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        fresh.retain(|&index| self.at(index).is_some_and(|execution| execution.is_fresh));
+        fresh
     }
 
     /// Takes an execution out; its index may be used again.

@@ -26,6 +26,9 @@ impl Engine {
         {
             return;
         }
+        if !self.has_permit(index, op, region) {
+            return;
+        }
         let inputs = self.take_inputs(index, op, region);
         let result = match dispatch {
             Dispatch::Bundle => bundle(inputs).map(Some),
@@ -37,6 +40,7 @@ impl Engine {
             Dispatch::PassThrough => Ok(Some(inputs)),
             Dispatch::Run(run) => self.run_graph(index, region, run, inputs).map(Some),
             Dispatch::Send(send) => self.send(index, op, region, send, inputs),
+            Dispatch::Syscall(syscall) => self.syscall(index, op, region, syscall, inputs),
             Dispatch::Source => Ok(Some(self.source(index))),
             Dispatch::Unbundle => unbundle(inputs, region.ops[op as usize].outputs.len()).map(Some),
         };
@@ -47,8 +51,11 @@ impl Engine {
         }
     }
 
-    fn take_inputs(&mut self, index: u32, op: u32, region: &Region) -> Inputs {
+    pub(crate) fn take_inputs(&mut self, index: u32, op: u32, region: &Region) -> Inputs {
         let Frame { sites, .. } = self.frames.frame_mut(index);
+        if sites.is_eager(op) {
+            return Inputs::new();
+        }
         let inputs = &region.inputs[region.ops[op as usize].inputs.range()];
         inputs.iter().map(|&input| sites.take(input, &region.constants)).collect()
     }
@@ -257,6 +264,13 @@ impl Engine {
         }
     }
 
+    /// Lets an op go on that slept.
+    pub(crate) fn wake(&mut self, wait: u64) {
+        if let Some(Wait { frame, op, on: WaitsFor::Timer(value), .. }) = self.end_wait(wait) {
+            self.finish_op(frame, op, [Some(value)]);
+        }
+    }
+
     /// Ends what waits past its deadline.
     pub(crate) fn expire_waits(&mut self) {
         while let Some(wait) = self.waits.pop_due(self.now) {
@@ -265,8 +279,19 @@ impl Engine {
                 continue;
             }
             let Some(ended) = self.end_wait(wait) else { continue };
-            if let WaitsFor::Lease(slot) = ended.on {
-                self.leases.forget(slot, wait);
+            match &ended.on {
+                WaitsFor::Lease(slot) => self.leases.forget(*slot, wait),
+                WaitsFor::Permit(key) => {
+                    self.permits.forget(key, wait);
+                    self.serve(key);
+                }
+                WaitsFor::Quorum => {
+                    let state = self.frames.frame_mut(ended.frame).sites.eager_mut(ended.op);
+                    if state.is_none_or(|state| state.is_queued) {
+                        continue;
+                    }
+                }
+                _ => {}
             }
             let error: Fault = Arc::new(OpError::DeadlineExceeded { after: ended.after });
             self.fail_op(ended.frame, ended.op, error);

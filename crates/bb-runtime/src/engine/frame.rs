@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bb_framework::Charge;
 
-use super::dense::{CONSTANT, DEAD, NO_SITE, Op, Region, Site, Span};
+use super::dense::{CONSTANT, DEAD, EAGER, NO_SITE, Op, Region, Site, Span};
+pub(crate) use super::eager::EagerOp;
+use super::eager::{EagerState, Offered};
 use crate::{PeerId, Value};
 
 /// Frames that are over and keep their memory for the next ones, however much it is.
@@ -56,6 +58,8 @@ pub(crate) struct Frame {
 pub(crate) struct Sites {
     places: Vec<Place>,
     missing: Vec<u32>,
+    /// For each eager op of the region what it has taken so far.
+    pub(crate) eager: Vec<EagerState>,
     /// Entries of the frame in the frontier.
     pub(crate) queued: u32,
 }
@@ -99,6 +103,9 @@ impl Frames {
         frame.sites.missing.extend_from_slice(&region.missing);
         frame.sites.queued = region.roots.len() as u32;
         frontier.extend(region.roots.iter().map(|&op| (index, op)));
+        if !region.eager.is_empty() {
+            frame.sites.start_eager(index, region, frontier);
+        }
         index
     }
 
@@ -112,6 +119,7 @@ impl Frames {
             frame.region = None;
             frame.sites.places.clear();
             frame.sites.missing.clear();
+            frame.sites.eager.clear();
         } else {
             *frame = Frame::default();
         }
@@ -146,6 +154,11 @@ impl Sites {
     /// Whether an input of `op` will never come.
     pub(crate) fn is_dead(&self, op: u32) -> bool {
         self.missing[op as usize] & DEAD != 0
+    }
+
+    /// Whether `op` takes each input as it comes.
+    pub(crate) fn is_eager(&self, op: u32) -> bool {
+        self.missing[op as usize] & EAGER != 0
     }
 
     /// Reads one input; the last reader takes it out.
@@ -192,6 +205,10 @@ impl Sites {
         place.held = value;
         for &op in &consumers[site.consumers.range()] {
             let missing = &mut self.missing[op as usize];
+            if *missing & EAGER != 0 {
+                self.offer(index, op, site.place, frontier);
+                continue;
+            }
             *missing = (*missing | mark) - 1;
             if *missing & !DEAD == 0 {
                 self.queued += 1;
@@ -210,12 +227,72 @@ impl Sites {
     ) {
         for &op in &consumers[successors.range()] {
             let missing = &mut self.missing[op as usize];
+            if *missing & EAGER != 0 {
+                self.release_eager(index, op, frontier);
+                continue;
+            }
             *missing -= 1;
             if *missing & !DEAD == 0 {
                 self.queued += 1;
                 frontier.push_back((index, op));
             }
         }
+    }
+
+    /// Fills in what an eager op waits for: its constants are there from the start.
+    fn start_eager(&mut self, index: u32, region: &Region, frontier: &mut Frontier) {
+        for held in &region.eager {
+            let inputs = &region.inputs[region.ops[held.op as usize].inputs.range()];
+            let mut state = EagerState::of(*held, inputs);
+            for (input, &place) in inputs.iter().enumerate() {
+                if place & CONSTANT != 0 {
+                    let value = if place == NO_SITE {
+                        None
+                    } else {
+                        region.constants.get((place & !CONSTANT) as usize).cloned().map(Held::own)
+                    };
+                    state.take(input as u32, value);
+                }
+            }
+            let offered = state.look();
+            self.eager.push(state);
+            self.note(index, held.op, offered, frontier);
+        }
+    }
+
+    /// Lets an eager op have the value that was just written, or that will never be.
+    #[cold]
+    fn offer(&mut self, index: u32, op: u32, place: u32, frontier: &mut Frontier) {
+        let held = &mut self.places[place as usize];
+        held.reads -= 1;
+        let value = if held.reads == 0 { held.held.take() } else { held.held.clone() };
+        let Some(state) = self.eager.iter_mut().find(|state| state.op == op) else { return };
+        state.arrive(place, value);
+        let offered = state.look();
+        self.note(index, op, offered, frontier);
+    }
+
+    #[cold]
+    fn release_eager(&mut self, index: u32, op: u32, frontier: &mut Frontier) {
+        let Some(state) = self.eager.iter_mut().find(|state| state.op == op) else { return };
+        state.after -= 1;
+        let offered = state.look();
+        self.note(index, op, offered, frontier);
+    }
+
+    fn note(&mut self, index: u32, op: u32, offered: Offered, frontier: &mut Frontier) {
+        match offered {
+            Offered::Waits => return,
+            Offered::Ready => {}
+            Offered::Dead => self.missing[op as usize] |= DEAD,
+        }
+        self.queued += 1;
+        frontier.push_back((index, op));
+    }
+
+    /// What an eager op has taken, when it is its turn.
+    pub(crate) fn eager_mut(&mut self, op: u32) -> Option<&mut EagerState> {
+        self.eager.iter_mut().find(|state| state.op == op)
     }
 
     /// Says that none of an op's outputs will be written.

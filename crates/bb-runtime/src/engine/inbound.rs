@@ -88,8 +88,9 @@ impl Engine {
         self.report(source, taken.refused);
         match (region, request) {
             (Some((target, region)), unanswered) => {
+                let deadline = envelope.deadline();
                 let given = taken.values.into_iter().map(|value| held(value?, &charge).into());
-                self.begin(target, &region, Some(Origin { peer: source, unanswered }), given);
+                self.begin(target, &region, Some(Origin { peer: source, unanswered, deadline }), given);
             }
             (None, Some(request)) => {
                 let reason = refused.unwrap_or_else(|| "the request has no values".to_owned());

@@ -5,6 +5,7 @@
 
 mod attributes;
 mod dispatch;
+mod syscalls;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,8 +14,11 @@ use bb_ir::program::{Graph, Program, RegionKind, ValueId};
 
 use self::attributes::Attributes;
 use super::dense::{
-    Argument, CONSTANT, Dispatch, Lowered, NO_SITE, Op, Region, Run, Send, SendKind, Site, Slot, Span, Target,
+    Argument, CONSTANT, Dispatch, EAGER, Lowered, NO_SITE, Op, Region, Run, Send, SendKind, Site, Slot, Span,
+    Target,
 };
+use super::frame::EagerOp;
+use super::syscall::{Source, Syscall};
 use crate::error::UnresolvedOp;
 use crate::{Name, Role, Value};
 
@@ -110,12 +114,15 @@ enum Lowers {
     Argument { port: u32 },
     Constant(Value),
     Op(Dispatch),
+    Source(Source),
 }
 
 #[derive(Default)]
 struct Parts {
     sends: Vec<Send>,
     runs: Vec<Run>,
+    syscalls: Vec<Syscall>,
+    eager: Vec<EagerOp>,
 }
 
 impl Lowering<'_> {
@@ -124,7 +131,7 @@ impl Lowering<'_> {
         let mut parts = Parts::default();
         let mut constants = Vec::new();
         let mut arguments: Vec<(ValueId, Option<u32>)> = graph.inputs.iter().map(|&id| (id, None)).collect();
-        let given_count = arguments.len() as u32;
+        let mut source = None;
         // For each value: where ops find it.
         let mut constant_of: BTreeMap<ValueId, u32> = BTreeMap::new();
         // For each node: its op.
@@ -141,8 +148,14 @@ impl Lowering<'_> {
                     constants.push(value);
                 }
                 (Ok(Lowers::Argument { port }), Some(output)) => arguments.push((output, Some(port))),
+                (Ok(Lowers::Source(found)), Some(output)) => {
+                    arguments.push((output, None));
+                    if source.replace(found).is_some() {
+                        self.unresolve(index, "its region has another source already".to_owned());
+                    }
+                }
                 (Ok(Lowers::Constant(_)), None) => {}
-                (Ok(Lowers::Argument { .. }), None) => {
+                (Ok(Lowers::Argument { .. } | Lowers::Source(_)), None) => {
                     self.unresolve(index, "it needs an output".to_owned());
                 }
                 (Ok(Lowers::Op(dispatch)), _) => {
@@ -153,12 +166,24 @@ impl Lowering<'_> {
                 (Err(reason), _) => self.unresolve(index, reason),
             }
         }
+        let kind = self.program.targets[self.target].regions[self.region].kind;
+        if source.is_some() != (kind == RegionKind::Source) {
+            let node = graph.nodes.iter().position(|node| node.op.is_source()).unwrap_or(0);
+            if node < graph.nodes.len() {
+                self.unresolve(
+                    node,
+                    format!("it starts executions of its own, which a region of kind {} cannot", kind.name()),
+                );
+            }
+        }
+        let given_count = arguments.iter().filter(|(_, port)| port.is_none()).count() as u32;
         let emits: Box<[Name]> =
             graph.outputs.iter().map(|output| Name::from(output.name.as_str())).collect();
         let first_emit = dispatches.len();
         dispatches.extend((0..emits.len() as u32).map(Dispatch::Emit));
 
-        let edges = Edges::of(graph, &op_of, &nodes, &constant_of, first_emit);
+        let mut edges = Edges::of(graph, &op_of, &nodes, &constant_of, first_emit);
+        let eager = edges.set_eager(graph, parts.eager, &nodes);
         let (places, place_count) = edges.places(graph, &arguments, &nodes);
         let assembled = Assembled::of(graph, &edges, &places, &dispatches, &nodes, &constant_of);
         let mut consumers = assembled.consumers;
@@ -181,7 +206,7 @@ impl Lowering<'_> {
             target: self.target as u32,
             index: self.region as u32,
             module: self.module.clone(),
-            kind: self.program.targets[self.target].regions[self.region].kind,
+            kind,
             ops: assembled.ops.into(),
             nodes: nodes.into(),
             inputs: assembled.inputs.into(),
@@ -197,6 +222,9 @@ impl Lowering<'_> {
             runs: parts.runs.into(),
             first_run,
             emits,
+            syscalls: parts.syscalls.into(),
+            eager: eager.into(),
+            source,
             replies,
         }
     }
@@ -218,7 +246,7 @@ struct Edges {
     readers: Vec<Vec<u32>>,
     /// For each op: the ops that it releases when it is over.
     successors: Vec<Vec<u32>>,
-    /// For each op: how many inputs and predecessors it waits for.
+    /// For each op: how many inputs and predecessors it waits for, or that it is eager.
     missing: Vec<u32>,
 }
 
@@ -254,6 +282,17 @@ impl Edges {
         edges
     }
 
+    /// Takes the eager ops out of the counting.
+    fn set_eager(&mut self, graph: &Graph, mut eager: Vec<EagerOp>, nodes: &[u32]) -> Vec<EagerOp> {
+        for held in &mut eager {
+            let read = graph.nodes[nodes[held.op as usize] as usize].inputs.iter().flatten();
+            let read = read.filter(|value| self.readers[value.0 as usize].contains(&held.op)).count() as u32;
+            held.after = self.missing[held.op as usize] - read;
+            self.missing[held.op as usize] = EAGER;
+        }
+        eager
+    }
+
     fn read(&mut self, value: ValueId, op: usize, constants: &BTreeMap<ValueId, u32>) {
         if !constants.contains_key(&value) {
             self.readers[value.0 as usize].push(op as u32);
@@ -263,7 +302,7 @@ impl Edges {
 
     /// Gives each value that is read a place in the frame.
     ///
-    /// A value that only the op before reads lends its place to that op's first output: the op has taken it
+    /// What an eager op reads lends nothing: it may come when the op is over. A value that only the op before reads lends its place to that op's first output: the op has taken it
     /// out before it writes, whatever the order in which other ops run.
     fn places(&self, graph: &Graph, arguments: &[(ValueId, Option<u32>)], nodes: &[u32]) -> (Vec<u32>, u32) {
         let mut places = vec![NO_SITE; graph.values.len()];
@@ -277,13 +316,14 @@ impl Edges {
         for (value, _) in arguments {
             fresh(&mut places, *value);
         }
-        for &node in nodes {
+        for (op, &node) in nodes.iter().enumerate() {
             let node = &graph.nodes[node as usize];
+            let is_eager = self.missing[op] & EAGER != 0;
             let mut lent = node
                 .inputs
                 .iter()
                 .flatten()
-                .filter(|value| self.readers[value.0 as usize].len() == 1)
+                .filter(|value| !is_eager && self.readers[value.0 as usize].len() == 1)
                 .map(|value| places[value.0 as usize])
                 .filter(|&place| place != NO_SITE)
                 .collect::<Vec<_>>()

@@ -65,6 +65,10 @@ pub(crate) fn call(
             let batch = batch(tensors(&mut inputs, 0)?);
             components.call(slot, cx, |held, cx| Some(held.as_model()?.loss(cx, &batch)), role)
         }
+        Method::ModelMix => {
+            let (other, weight) = (tensors(&mut inputs, 0)?, number(&mut inputs, 1)?);
+            components.call(slot, cx, |held, cx| Some(held.as_model()?.mix(cx, &other, weight)), role)
+        }
         Method::ModelParameters => {
             components.call(slot, cx, |held, cx| Some(held.as_model()?.parameters(cx)), role)
         }
@@ -112,7 +116,7 @@ fn tensors(inputs: &mut Inputs, index: usize) -> Result<TensorMap, OpError> {
     }
 }
 
-fn peer(inputs: &mut Inputs, index: usize) -> Result<PeerId, OpError> {
+pub(crate) fn peer(inputs: &mut Inputs, index: usize) -> Result<PeerId, OpError> {
     match value(inputs, index) {
         Some(Value::Peer(peer)) => Ok(peer),
         other => Err(wrong(index, ValueType::Peer, other.as_ref())),

@@ -2,22 +2,31 @@
 //!
 //! [`dense`] is what runs and [`lower`] makes it; [`frame`] holds the values of one region that runs, [`execution`]
 //! what was started, [`wait`] what it waits for. [`run`] is the loop; [`fire`] runs an op that is more than a
-//! move of values; [`request`] sends to peers and takes their answers; [`end`] ends frames and executions.
+//! move of values, [`syscall`] one that the engine does itself; [`timers`], [`bus`] and [`lifecycle`] start
+//! executions of the node's own accord; [`request`] sends to peers and takes their answers; [`end`] ends frames and executions.
 
 pub(crate) mod backend_graph;
+mod book;
+pub(crate) mod bus;
 pub(crate) mod call;
 pub(crate) mod components;
 pub(crate) mod dense;
+pub(crate) mod eager;
 mod end;
 pub(crate) mod execution;
 mod fire;
 pub(crate) mod frame;
+pub(crate) mod holds;
 pub(crate) mod inbound;
+pub(crate) mod lifecycle;
 pub(crate) mod lower;
 pub(crate) mod methods;
 pub(crate) mod peers;
+pub(crate) mod permits;
 mod request;
 mod run;
+pub(crate) mod syscall;
+pub(crate) mod timers;
 pub(crate) mod wait;
 pub(crate) mod wire;
 
@@ -28,11 +37,16 @@ use bb_framework::{Budget, Rng};
 
 pub(crate) use backend_graph::backend_graph;
 
+use self::bus::Bus;
 use self::components::Components;
 use self::dense::{Lowered, Target};
 use self::execution::Executions;
 use self::frame::{Frames, Frontier};
+use self::holds::{Holds, Records};
+use self::lifecycle::Phases;
 use self::peers::Peers;
+use self::permits::Permits;
+use self::timers::Timers;
 use self::wait::{Leases, Waits};
 use self::wire::Wire;
 use crate::contracts::CompletionSink;
@@ -53,6 +67,12 @@ pub(crate) struct Engine {
     pub(crate) executions: Executions,
     pub(crate) waits: Waits,
     pub(crate) leases: Leases,
+    pub(crate) permits: Permits,
+    pub(crate) holds: Holds,
+    pub(crate) records: Records,
+    pub(crate) bus: Bus,
+    pub(crate) timers: Timers,
+    pub(crate) phases: Phases,
     pub(crate) peers: Peers,
     pub(crate) wire: Wire,
     pub(crate) budget: Budget,
@@ -60,6 +80,8 @@ pub(crate) struct Engine {
     pub(crate) sink: Arc<dyn CompletionSink>,
     /// The time of the step; never goes back.
     pub(crate) now: Time,
+    /// Whether a step runs; what begins between steps counts its time from the next.
+    pub(crate) is_stepping: bool,
     /// What the step that runs has to say.
     pub(crate) steps: Vec<EngineStep>,
     pub(crate) counters: Counters,

@@ -43,7 +43,7 @@ impl Engine {
                 let mut message = self.wire.message(fills(&held.ports, &mut inputs, 0)?, None)?;
                 let execution = self.frames.frame(index).execution;
                 let origin = self.executions.at_mut(execution).and_then(|held| held.origin.as_mut());
-                let Some(Origin { peer, unanswered }) = origin else { return Err(OpError::NotARequest) };
+                let Some(Origin { peer, unanswered, .. }) = origin else { return Err(OpError::NotARequest) };
                 let (peer, request) = (*peer, unanswered.take().ok_or(OpError::NotARequest)?);
                 self.answer(peer, &mut message, Correlation::Response(request))
                     .map_err(|reason| OpError::NotSent { peer, reason })?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Engine;
-use super::dense::{Dispatch, Op, Region};
+use super::dense::{Dispatch, Region};
 use super::frame::{Frame, Frontier, Held};
 use crate::{EngineStep, ExecId, Value};
 
@@ -26,7 +26,11 @@ impl Engine {
             let Frame { region: Some(region), sites, .. } = frame else { continue };
             let held = region.ops[op as usize];
             if sites.is_dead(op) {
-                skip(frame, index, held, &mut self.frontier);
+                if sites.is_eager(op) {
+                    self.end_dead_quorum(index, op);
+                }
+                let frame = self.frames.frame_mut(index);
+                skip(frame, index, op, &mut self.frontier);
             } else if is_traced {
                 let region = Arc::clone(region);
                 self.fire(index, op, &region);
@@ -51,7 +55,7 @@ impl Engine {
                 self.fire(index, op, &region);
                 continue;
             }
-            if frame.remaining == 0 {
+            if self.frames.frame(index).remaining == 0 {
                 self.end_frame(index);
             }
         }
@@ -81,10 +85,14 @@ impl Engine {
 }
 
 /// Resolves an op that does not run because an input will never come.
-fn skip(frame: &mut Frame, index: u32, op: Op, frontier: &mut Frontier) {
+fn skip(frame: &mut Frame, index: u32, op: u32, frontier: &mut Frontier) {
     let Frame { region: Some(region), sites, .. } = frame else { return };
     let region: &Region = region;
-    sites.release_inputs(&region.inputs[op.inputs.range()]);
+    let is_eager = sites.is_eager(op);
+    let op = region.ops[op as usize];
+    if !is_eager {
+        sites.release_inputs(&region.inputs[op.inputs.range()]);
+    }
     sites.write_none(index, &op, region, frontier);
     sites.release(index, op.successors, &region.consumers, frontier);
     frame.remaining -= 1;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use bb_framework::Scheduler;
 
 use super::call::Call;
+use super::frame::Held;
+use super::permits::PermitKey;
 use crate::Time;
 
 /// An op that waits.
@@ -28,6 +30,12 @@ pub(crate) enum WaitsFor {
     Lease(u32),
     /// The answers of peers.
     Peers(Box<Call>),
+    /// A permit of a limit, or a turn in a queue.
+    Permit(PermitKey),
+    /// The inputs of a quorum.
+    Quorum,
+    /// Time to pass; what the op hands on then.
+    Timer(Held),
 }
 
 /// All ops that wait, with their deadlines.
@@ -35,6 +43,8 @@ pub(crate) enum WaitsFor {
 pub(crate) struct Waits {
     waits: BTreeMap<u64, Wait>,
     deadlines: Scheduler<u64>,
+    /// When ops that sleep go on.
+    timers: Scheduler<u64>,
     /// The next id; never used twice, so that nobody can end a wait that is not theirs.
     pub(crate) next: u64,
     capacity: usize,
@@ -42,7 +52,13 @@ pub(crate) struct Waits {
 
 impl Waits {
     pub(crate) fn new(capacity: usize, timers: usize) -> Self {
-        Self { waits: BTreeMap::new(), deadlines: Scheduler::new(timers), next: 0, capacity }
+        Self {
+            waits: BTreeMap::new(),
+            deadlines: Scheduler::new(timers),
+            timers: Scheduler::new(timers),
+            next: 0,
+            capacity,
+        }
     }
 
     pub(crate) fn reserve(&mut self) -> u64 {
@@ -53,7 +69,9 @@ impl Waits {
 
     /// Takes up a wait under a reserved id; `false` if as many wait as may.
     pub(crate) fn insert(&mut self, id: u64, wait: Wait, now: Time) -> bool {
-        if self.waits.len() >= self.capacity || self.deadlines.set(id, now + wait.after).is_err() {
+        let sleeps = matches!(wait.on, WaitsFor::Timer(_));
+        let due = if sleeps { &mut self.timers } else { &mut self.deadlines };
+        if self.waits.len() >= self.capacity || due.set(id, now + wait.after).is_err() {
             return false;
         }
         self.waits.insert(id, wait);
@@ -62,8 +80,23 @@ impl Waits {
 
     pub(crate) fn remove(&mut self, id: u64) -> Option<Wait> {
         let wait = self.waits.remove(&id)?;
-        self.deadlines.cancel(&id);
+        if self.deadlines.cancel(&id).is_none() {
+            self.timers.cancel(&id);
+        }
         Some(wait)
+    }
+
+    /// The next op that has slept long enough.
+    pub(crate) fn pop_timer(&mut self, now: Time) -> Option<u64> {
+        self.timers.pop_due(now).map(|(_, id)| id)
+    }
+
+    /// Counts a wait from `now` on.
+    pub(crate) fn begin_at(&mut self, id: u64, now: Time) {
+        let Some(wait) = self.waits.get(&id) else { return };
+        let due = if matches!(wait.on, WaitsFor::Timer(_)) { &mut self.timers } else { &mut self.deadlines };
+        let set = due.set(id, now + wait.after);
+        debug_assert!(set.is_ok(), "a timer that is set has its place");
     }
 
     pub(crate) fn pop_due(&mut self, now: Time) -> Option<u64> {
@@ -82,7 +115,7 @@ impl Waits {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Time> {
-        self.deadlines.next_deadline()
+        [self.deadlines.next_deadline(), self.timers.next_deadline()].into_iter().flatten().min()
     }
 
     pub(crate) fn len(&self) -> usize {

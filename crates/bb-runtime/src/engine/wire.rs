@@ -7,10 +7,10 @@ use bb_framework::{Decision, DedupWindow, MessageId, OutboundQueue, RequestId, R
 use bb_ir::Digest;
 use bytes::Bytes;
 
-use super::Engine;
+use super::{Engine, bus};
 use crate::envelope::{Correlation, Envelope, EnvelopeLimits, Fill};
 use crate::error::OpError;
-use crate::{Address, EngineStep, NodeConfig, PeerId};
+use crate::{Address, EngineStep, NodeConfig, PeerId, Value};
 
 /// Messages in both directions.
 #[derive(Debug)]
@@ -114,6 +114,7 @@ impl Engine {
         for event in self.wire.outbound.take_events() {
             if let outbound::Event::OutboundDropped { count, bytes } = event {
                 self.steps.push(EngineStep::OutboundDropped { count, bytes });
+                self.publish(bus::OUTBOUND_DROPPED, || Value::U64(count));
             }
         }
         while let Some(Outgoing { peer, bytes }) = self.wire.outbound.pop() {

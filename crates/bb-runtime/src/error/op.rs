@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bb_framework::AddressBookError;
 use thiserror::Error;
 
 use crate::contracts::{BackendError, ComponentError};
@@ -47,6 +48,14 @@ pub enum OpError {
         /// How long was waited.
         after: Duration,
     },
+    /// As many values are held as may.
+    #[error("hold `{name}`: {cap} values are held already, the most there may be; flush, or raise the limit")]
+    HoldFull {
+        /// The hold.
+        name: String,
+        /// The cap, over all holds.
+        cap: usize,
+    },
     /// An input is of another type than the op takes.
     #[error("input {index}: expected {expected}, got {got}")]
     InputType {
@@ -73,6 +82,15 @@ pub enum OpError {
         /// The role.
         role: crate::Role,
     },
+    /// The address book does not take an address.
+    #[error(transparent)]
+    AddressBook(#[from] AddressBookError),
+    /// The execution gives back what it does not have.
+    #[error("`{name}` is given back, but this execution does not have it; acquire it first")]
+    NotAcquired {
+        /// The limit or queue.
+        name: String,
+    },
     /// A message came that asks for no answer, but the region answers.
     #[error("the message that started this execution asks for no answer")]
     NotARequest,
@@ -91,6 +109,14 @@ pub enum OpError {
         expected: usize,
         /// Results.
         got: usize,
+    },
+    /// What is to be kept does not fit the node's byte budget.
+    #[error("{byte_count} bytes do not fit the budget, {budget_remaining} bytes are left")]
+    OverBudget {
+        /// Bytes to be kept.
+        byte_count: usize,
+        /// Bytes left.
+        budget_remaining: usize,
     },
     /// The quorum of a request cannot be reached, or was not reached in time.
     #[error(transparent)]

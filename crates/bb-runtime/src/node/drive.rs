@@ -5,44 +5,59 @@ use std::task::{Context, Poll};
 use bb_framework::governor;
 
 use super::Node;
+use crate::engine::bus;
 use crate::ingress::{Input, SendResult};
-use crate::{DeliveryError, EngineStep, Time};
+use crate::{DeliveryError, EngineStep, Time, Value};
 
 impl Node {
     /// Does what there is to do at `now`, up to the op budget of a step; an earlier `now` than the last counts as
     /// that one.
     ///
-    /// In this order: what other threads handed in, ready ops, deadlines, answers that came later, the ops that
-    /// these made ready, messages to be sent.
+    /// In this order: what other threads handed in, ready ops, the bus, timers, deadlines, answers that came later, the
+    /// ops that these made ready, phases of the node's life, the ops that these made ready, messages to be sent.
     #[must_use = "steps say what the host has to do"]
     pub fn step(&mut self, now: Time) -> Vec<EngineStep> {
         let span = tracing::trace_span!("step", peer = %self.engine.peer_id);
         let _entered = span.enter();
         let engine = &mut self.engine;
         engine.now = engine.now.max(now);
+        engine.start_time();
+        engine.is_stepping = true;
         let mut budget = engine.limits.cycle_op_budget;
         if self.ingress.has_work() {
             self.take_inputs();
         }
         let engine = &mut self.engine;
         engine.run_frontier(&mut budget);
+        engine.run_bus();
+        engine.run_timers();
         engine.expire_waits();
         while let Some(completed) = self.ingress.pop_completion() {
             engine.complete(completed.pending.0, completed.result);
         }
         engine.run_frontier(&mut budget);
+        engine.run_lifecycle();
+        engine.run_frontier(&mut budget);
         for event in engine.peers.governor.take_events() {
             match event {
-                governor::Event::PeerDown(peer) => engine.steps.push(EngineStep::PeerDown { peer }),
-                governor::Event::PeerUp(peer) => engine.steps.push(EngineStep::PeerUp { peer }),
+                governor::Event::PeerDown(peer) => {
+                    engine.steps.push(EngineStep::PeerDown { peer });
+                    engine.publish(bus::PEER_DOWN, || Value::Peer(peer));
+                }
+                governor::Event::PeerUp(peer) => {
+                    engine.steps.push(EngineStep::PeerUp { peer });
+                    engine.publish(bus::PEER_UP, || Value::Peer(peer));
+                }
                 _ => {}
             }
         }
         engine.flush_outbound();
+        engine.report_records();
         if !engine.frontier.is_empty() {
             let ops_invoked = engine.limits.cycle_op_budget - budget;
             engine.steps.push(EngineStep::CycleBudgetExceeded { ops_invoked });
         }
+        engine.is_stepping = false;
         std::mem::take(&mut engine.steps)
     }
 
@@ -59,6 +74,9 @@ impl Node {
         !self.engine.frontier.is_empty()
             || !self.engine.steps.is_empty()
             || !self.engine.wire.outbound.is_empty()
+            || !self.engine.bus.events.is_empty()
+            || !self.engine.phases.entered.is_empty()
+            || self.engine.timers.wait_for_start()
             || self.ingress.has_work()
     }
 
@@ -88,7 +106,10 @@ impl Node {
             };
             match taken {
                 Ok(()) | Err(DeliveryError::PeerDenied { .. }) => {}
-                Err(error) => self.engine.steps.push(EngineStep::IngressFailed { peer, error }),
+                Err(error) => {
+                    self.engine.publish(bus::DELIVERY_REFUSED, || Value::Str(error.to_string().into()));
+                    self.engine.steps.push(EngineStep::IngressFailed { peer, error });
+                }
             }
         }
     }

@@ -8,6 +8,7 @@ use bb_framework::Charge;
 use bb_ir::wire_codec::{DecodeLimits, scan};
 
 use super::Node;
+use crate::engine::bus;
 use crate::engine::dense::{Argument, Region, Target};
 use crate::engine::frame::Held;
 use crate::engine::inbound::held;
@@ -27,6 +28,11 @@ impl Node {
     pub fn invoke(&mut self, module: &str, inputs: &[(&str, &[u8])]) -> Result<ExecId, DeliveryError> {
         let span = tracing::debug_span!("invoke", module);
         let _entered = span.enter();
+        let started = self.start(module, inputs);
+        self.tell_refused(started)
+    }
+
+    fn start(&mut self, module: &str, inputs: &[(&str, &[u8])]) -> Result<ExecId, DeliveryError> {
         let engine = &mut self.engine;
         let (index, target) = find_target(&engine.targets, module)?;
         let region = entry(target)?;
@@ -81,6 +87,11 @@ impl Node {
     ) -> Result<Option<ExecId>, DeliveryError> {
         let span = tracing::debug_span!("deliver_event", module, input);
         let _entered = span.enter();
+        let taken = self.deliver(module, input, value);
+        self.tell_refused(taken)
+    }
+
+    fn deliver(&mut self, module: &str, input: &str, value: &[u8]) -> Result<Option<ExecId>, DeliveryError> {
         let (target, held) = find_target(&self.engine.targets, module)?;
         let input = find_input(held, entry(held)?, input)?;
         let (byte_count, cap) = (value.len(), self.engine.limits.app_event_bytes);
@@ -98,7 +109,18 @@ impl Node {
     pub fn deliver_inbound(&mut self, source: PeerId, envelope: &[u8]) -> Result<(), DeliveryError> {
         let span = tracing::debug_span!("deliver_inbound", %source);
         let _entered = span.enter();
-        self.engine.deliver_inbound(source, envelope)
+        let taken = self.engine.deliver_inbound(source, envelope);
+        self.tell_refused(taken)
+    }
+
+    /// Says on the bus that an input was refused; of denied peers nothing is said.
+    fn tell_refused<T>(&mut self, taken: Result<T, DeliveryError>) -> Result<T, DeliveryError> {
+        if let Err(error) = &taken
+            && !matches!(error, DeliveryError::PeerDenied { .. })
+        {
+            self.engine.publish(bus::DELIVERY_REFUSED, || Value::Str(error.to_string().into()));
+        }
+        taken
     }
 
     /// What other threads hand things in with.

@@ -7,6 +7,7 @@ mod command;
 mod drive;
 mod feed;
 mod lines;
+mod program;
 mod stats;
 
 use std::fmt;
@@ -18,11 +19,16 @@ use bb_ir::Digest;
 use self::feed::Gate;
 use self::lines::Lines;
 pub use self::stats::{EngineStats, LinkedComponent};
+use crate::engine::bus::Bus;
 use crate::engine::components::Components;
 use crate::engine::dense::{Lowered, Target};
 use crate::engine::execution::{ExecutionState, Executions};
 use crate::engine::frame::{Frames, Frontier};
+use crate::engine::holds::{Holds, Records};
+use crate::engine::lifecycle::Phases;
 use crate::engine::peers::Peers;
+use crate::engine::permits::Permits;
+use crate::engine::timers::Timers;
 use crate::engine::wait::{Leases, Waits};
 use crate::engine::wire::Wire;
 use crate::engine::{Counters, Engine};
@@ -38,11 +44,12 @@ use crate::{Address, Clock, Config, ExecId, InstallError, NodeConfig, PeerId, Ti
 ///   [`execution_state`](Self::execution_state) [`pending_async_count`](Self::pending_async_count)
 ///   [`engine_stats`](Self::engine_stats) [`local_addresses`](Self::local_addresses)
 ///   [`peer_address`](Self::peer_address) [`resolve_peer_addresses`](Self::resolve_peer_addresses)
-///   [`next_deadline`](Self::next_deadline)
+///   [`next_deadline`](Self::next_deadline) [`record`](Self::record) [`records`](Self::records)
+///   [`metric`](Self::metric) [`metrics`](Self::metrics) [`phase_count`](Self::phase_count)
 /// - **feed**: [`invoke`](Self::invoke) [`deliver_event`](Self::deliver_event)
 ///   [`deliver_inbound`](Self::deliver_inbound) [`ingress_handle`](Self::ingress_handle)
 /// - **command**: [`add_peer`](Self::add_peer) [`block_peer`](Self::block_peer)
-///   [`unblock_peer`](Self::unblock_peer)
+///   [`unblock_peer`](Self::unblock_peer) [`enter_phase`](Self::enter_phase)
 /// - **drive**: [`poll`](Self::poll) [`step`](Self::step); their steps must be looked at
 pub struct Node {
     engine: Engine,
@@ -77,13 +84,19 @@ impl Node {
             peer_id,
             incarnation: 1,
             lowered,
-            targets,
             components,
             frames: Frames::default(),
             frontier: Frontier::default(),
             executions: Executions::default(),
             waits: Waits::new(limits.pending_async, limits.timers),
             leases: Leases::default(),
+            permits: Permits::default(),
+            holds: Holds::default(),
+            records: Records::new(limits.records),
+            bus: Bus::new(&targets, limits.bus),
+            timers: Timers::new(&targets, limits.timers),
+            phases: Phases::new(&targets),
+            targets,
             peers,
             wire: Wire::new(program, &limits, addresses),
             limits,
@@ -91,6 +104,7 @@ impl Node {
             rng,
             sink: ingress.completion_sink(),
             now: Time::ZERO,
+            is_stepping: false,
             steps: Vec::new(),
             counters: Counters::default(),
         };
@@ -171,7 +185,11 @@ impl Node {
 
     /// When to step again if nothing comes in; the time of the last step if there is work already.
     pub fn next_deadline(&self) -> Option<Time> {
-        if self.has_work() { Some(self.engine.now) } else { self.engine.waits.next_deadline() }
+        if self.has_work() {
+            return Some(self.engine.now);
+        }
+        let deadlines = [self.engine.waits.next_deadline(), self.engine.timers.due.next_deadline()];
+        deadlines.into_iter().flatten().min()
     }
 }
 

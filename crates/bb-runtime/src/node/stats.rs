@@ -38,6 +38,16 @@ pub struct EngineStats {
     pub outbound: usize,
     /// Their bytes.
     pub outbound_bytes: usize,
+    /// Timers that are set: of sources, of ops that sleep, and deadlines.
+    pub timers: usize,
+    /// Source regions that listen to the bus.
+    pub subscriptions: usize,
+    /// Events that wait on the bus.
+    pub bus: usize,
+    /// Values that programs hold for later executions.
+    pub holds: usize,
+    /// Records and counters of programs.
+    pub records: usize,
     /// Components.
     pub components: usize,
     /// Installed targets.
@@ -75,6 +85,12 @@ pub struct EngineStats {
     pub budget_refused: u64,
     /// Inputs of other threads that were refused.
     pub ingress_refused: u64,
+    /// Events that found no room on the bus.
+    pub bus_dropped: u64,
+    /// Executions of timers, topics and phases that did not begin: too many under way, or an event of another type.
+    pub sources_skipped: u64,
+    /// Records and counters beyond the cap of names.
+    pub records_refused: u64,
 }
 
 impl Node {
@@ -93,6 +109,11 @@ impl Node {
             events_waiting: self.lines.len(),
             outbound: engine.wire.outbound.len(),
             outbound_bytes: engine.wire.outbound.byte_count(),
+            timers: engine.waits.len() + engine.timers.due.len(),
+            subscriptions: engine.bus.subscriptions(),
+            bus: engine.bus.events.len(),
+            holds: engine.holds.count,
+            records: engine.records.last.len() + engine.records.counters.len(),
             components: engine.components.len(),
             programs: engine.targets.len(),
             bytes_in_flight: engine.budget.in_flight(),
@@ -111,6 +132,9 @@ impl Node {
             outbound_dropped: engine.wire.outbound.dropped().count,
             budget_refused: engine.budget.refused(),
             ingress_refused: self.ingress.refused(),
+            bus_dropped: engine.bus.dropped,
+            sources_skipped: engine.timers.skipped,
+            records_refused: engine.records.refused,
         }
     }
 }

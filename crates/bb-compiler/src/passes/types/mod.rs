@@ -2,9 +2,11 @@
 
 mod onnx;
 mod roles;
+mod syscalls;
 
 pub(super) use onnx::{Known, outputs as onnx_outputs};
 pub(super) use roles::{Signature, signature};
+pub(super) use syscalls::syscall;
 
 use bb_ir::{Dim, ValueType};
 

@@ -25,6 +25,7 @@ pub(in super::super) fn signature(node: &Node) -> Option<Signature> {
         (domains::MODEL, "Fit") => (vec![], vec![T::I64, T::F64]),
         (domains::MODEL, "LoadParameters") => (vec![vec![T::Tensors]], vec![]),
         (domains::MODEL, "Loss" | "TrainStep") => (vec![vec![T::Tensors]], vec![T::F64]),
+        (domains::MODEL, "Mix") => (vec![vec![T::Tensors], vec![T::F64]], vec![]),
         (domains::MODEL, "Parameters") => (vec![], vec![T::Tensors]),
         (domains::PEER_SELECTOR, "Sample" | "View") => (vec![], vec![T::Peers]),
         _ => return None,

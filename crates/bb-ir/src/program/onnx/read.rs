@@ -4,7 +4,7 @@ use prost::Message;
 
 use super::super::{Binding, Module, Program, Region, RegionKind, Role, Target, domains};
 use super::read_graph::{Parts, Reader};
-use super::write::{region_kind, region_name};
+use super::write::region_name;
 use super::{BOOTSTRAP, FORMAT_VERSION, ProgramError};
 use crate::metadata::{self, MetadataError};
 use crate::onnx::{FunctionProto, ModelProto};
@@ -82,8 +82,8 @@ impl Program {
                     ProgramError::Metadata { function: function.name().to_owned(), source }
                 })?;
                 let (index, kind) = region.ok_or_else(misplaced)?;
-                let kinds = [RegionKind::Entry, RegionKind::Receive, RegionKind::Answer];
-                let kind = kinds.into_iter().find(|known| region_kind(*known) == kind);
+                let kinds = RegionKind::ALL;
+                let kind = kinds.into_iter().find(|known| known.name() == kind);
                 let later = self.targets.iter().skip((index as usize).saturating_add(1));
                 let in_order = later.into_iter().all(|target| target.regions.is_empty());
                 let target = self.targets.get_mut(index as usize).ok_or_else(misplaced)?;

@@ -39,7 +39,7 @@ impl Program {
             for (region_index, region) in target.regions.iter().enumerate() {
                 let name = region_name(&target.name, region_index);
                 let mut function = function(&region.graph, &name, domains::TARGET, None, &opsets);
-                let kind = region_kind(region.kind).to_owned();
+                let kind = region.kind.name().to_owned();
                 metadata::REGION.write(&mut function.metadata_props, &(index as u32, kind));
                 functions.push(function);
             }
@@ -102,14 +102,6 @@ impl Program {
 /// The name of a region's function.
 pub(super) fn region_name(target: &str, index: usize) -> String {
     format!("{target}#{index}")
-}
-
-pub(super) const fn region_kind(kind: RegionKind) -> &'static str {
-    match kind {
-        RegionKind::Entry => "entry",
-        RegionKind::Receive => "receive",
-        RegionKind::Answer => "answer",
-    }
 }
 
 fn collect_domains<'a>(graph: &'a Graph, names: &mut BTreeSet<&'a str>) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bb_ir::program::{Attribute, Node, domains};
 
 use super::super::dense::{Dispatch, Method, Request, Run, Send, SendKind};
+use super::syscalls::{source, syscall};
 use super::{Attributes, Lowering, Lowers, Parts};
 use crate::{Role, Value, ValueType};
 
@@ -27,6 +28,14 @@ impl Lowering<'_> {
             (domains::SYSCALL, "Unbundle") => {
                 arity(node, 1, node.outputs.len())?;
                 Dispatch::Unbundle
+            }
+            (domains::SYSCALL, _) => {
+                if node.op.is_source() {
+                    arity(node, 0, 1)?;
+                    return source(node).map(Lowers::Source);
+                }
+                parts.syscalls.push(syscall(node, op, &mut parts.eager)?);
+                Dispatch::Syscall(parts.syscalls.len() as u32 - 1)
             }
             (domains::WIRE, "Recv") => {
                 let port = attributes.int("port")?;
@@ -92,6 +101,10 @@ impl Lowering<'_> {
             (domains::MODEL, "Loss") => {
                 inputs(1)?;
                 Method::ModelLoss
+            }
+            (domains::MODEL, "Mix") => {
+                inputs(2)?;
+                Method::ModelMix
             }
             (domains::MODEL, "Parameters") => Method::ModelParameters,
             (domains::MODEL, "TrainStep") => {
@@ -213,7 +226,7 @@ fn constant(node: &Node) -> Result<Value, String> {
     }
 }
 
-fn arity(node: &Node, inputs: usize, outputs: usize) -> Result<(), String> {
+pub(super) fn arity(node: &Node, inputs: usize, outputs: usize) -> Result<(), String> {
     if node.inputs.len() != inputs {
         return Err(format!("it takes {inputs} inputs, {} are given", node.inputs.len()));
     }

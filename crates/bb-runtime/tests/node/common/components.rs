@@ -73,6 +73,12 @@ impl Model for Scripted {
     fn backward(&mut self, _: &mut OpContext<'_>, batch: &Batch) -> Answered<TensorMap> {
         Ok(Answer::now(batch.tensors.clone()))
     }
+    fn mix(&mut self, _: &mut OpContext<'_>, other: &TensorMap, weight_of_other: f64) -> Answered<()> {
+        let share = weight_of_other as f32;
+        let mixed = (1.0 - share) * weight_of(&self.parameters) + share * weight_of(other);
+        self.parameters = weight(mixed);
+        Ok(Answer::now(()))
+    }
     fn apply_delta(&mut self, _: &mut OpContext<'_>, delta: &TensorMap, scale: f64) -> Answered<()> {
         self.parameters = weight(weight_of(&self.parameters) + weight_of(delta) * scale as f32);
         Ok(Answer::now(()))

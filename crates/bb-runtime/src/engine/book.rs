@@ -1,0 +1,60 @@
+//! The address book as programs see it.
+
+use bb_framework::Tier;
+
+use super::Engine;
+use super::fire::Outputs;
+use super::methods::{Inputs, peer, wrong};
+use super::syscall::one;
+use crate::error::OpError;
+use crate::{Address, PeerId, Value, ValueType};
+
+impl Engine {
+    pub(crate) fn book_insert(&mut self, inputs: &mut Inputs) -> Result<Outputs, OpError> {
+        let peer = peer(inputs, 0)?;
+        let addresses = match inputs.get_mut(1).and_then(Option::take).map(|held| held.value) {
+            Some(Value::Addresses(addresses)) => addresses,
+            other => return Err(wrong(1, ValueType::Addresses, other.as_ref())),
+        };
+        let added = self.register(peer, &addresses)?;
+        Ok(one(Value::Bool(added > 0)))
+    }
+
+    pub(crate) fn book_insert_many(&mut self, inputs: &mut Inputs) -> Result<Outputs, OpError> {
+        let given = inputs.get_mut(0).and_then(Option::take).map(|held| held.value);
+        let expected = || ValueType::Tuple(vec![ValueType::Peer, ValueType::Addresses]);
+        let Some(Value::Tuple(items)) = given else { return Err(wrong(0, expected(), given.as_ref())) };
+        let mut entries = Vec::with_capacity(items.len());
+        for item in items.iter() {
+            match item {
+                Value::Tuple(pair) => match &**pair {
+                    [Value::Peer(peer), Value::Addresses(addresses)] => entries.push((*peer, addresses)),
+                    _ => return Err(wrong(0, expected(), Some(item))),
+                },
+                _ => return Err(wrong(0, expected(), Some(item))),
+            }
+        }
+        let mut added = 0;
+        for (peer, addresses) in entries {
+            added += self.register(peer, addresses)?;
+        }
+        Ok(one(Value::I64(i64::try_from(added).unwrap_or(i64::MAX))))
+    }
+
+    pub(crate) fn book_lookup(&self, inputs: &mut Inputs) -> Result<Outputs, OpError> {
+        let addresses = self.peers.addresses(peer(inputs, 0)?);
+        Ok(one(Value::Addresses(addresses)))
+    }
+
+    /// Takes up addresses as hints, if policy allows the peer; how many are new.
+    fn register(&mut self, peer: PeerId, addresses: &[Address]) -> Result<usize, OpError> {
+        if peer == self.peer_id || !self.peers.governor.is_allowed(peer) {
+            return Ok(0);
+        }
+        let mut added = 0;
+        for address in addresses {
+            added += usize::from(self.peers.book.register_address(peer, address.clone(), Tier::Hint)?);
+        }
+        Ok(added)
+    }
+}
