@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::step::{self, Step, StepError};
-use crate::tidy;
+use crate::{fuzz, tidy};
 
 /// Runs every check but those in `skip`.
 pub(crate) fn run(root: &Path, skip: &[String]) -> Result<(), StepError> {
@@ -28,6 +28,8 @@ fn steps(root: &Path) -> Vec<Step> {
         Step::cargo("clippy", "cargo xtask fix, then by hand", root, &clippy),
         tests(root),
         decoders(root),
+        loom(root),
+        fuzz(root),
         example(root, "example-quickstart", "quickstart"),
         example(root, "example-federated", "federated"),
         Step::cargo("demo", "cargo run --release -- demo", root, &demo),
@@ -63,6 +65,36 @@ fn decoders(root: &Path) -> Step {
         name: "decoders",
         mend: "the seed of the failing case is in proptest-regressions; commit it with the fix",
         action: Box::new(move || step::run(command).map(|()| Some(format!("{CASES} cases a property")))),
+    }
+}
+
+/// The threads that meet at a node's queue, in every interleaving with at most three preemptions.
+pub(crate) fn loom(root: &Path) -> Step {
+    let mut command =
+        step::cargo(root, &["test", "--package", "bb-runtime", "--release", "--locked", "--lib", "lanes"]);
+    command.env("RUSTFLAGS", "--cfg loom").env("LOOM_MAX_PREEMPTIONS", "3");
+    command.env("CARGO_TARGET_DIR", root.join("target/loom"));
+    Step {
+        name: "loom",
+        mend: "cargo xtask loom",
+        action: Box::new(move || step::run(command).map(|()| None)),
+    }
+}
+
+/// Every fuzz target for a short while, where cargo-fuzz is installed.
+fn fuzz(root: &Path) -> Step {
+    const SECONDS: u64 = 30;
+    let root = root.to_owned();
+    Step {
+        name: "fuzz",
+        mend: "the command that the finding names; commit the input to tests/fuzz/corpus with the fix",
+        action: Box::new(move || {
+            if step::output(step::cargo(&root, &["fuzz", "--version"])).is_err() {
+                return Ok(Some("left out, cargo-fuzz is not installed".to_owned()));
+            }
+            fuzz::run(&root, SECONDS, &[])?;
+            Ok(Some(format!("{SECONDS} s; cargo xtask fuzz --seconds 600 runs longer")))
+        }),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod ci;
 mod fix;
+mod fuzz;
 mod step;
 mod tidy;
 
@@ -37,6 +38,17 @@ enum Command {
     },
     /// Formats, applies what clippy can, generates code
     Fix,
+    /// Runs every fuzz target and prints its executions and crashes; needs cargo-fuzz
+    Fuzz {
+        /// Wall time of all targets together
+        #[arg(long, value_name = "S", default_value_t = 60)]
+        seconds: u64,
+        /// Runs this target only; may be given several times
+        #[arg(long, value_name = "NAME")]
+        target: Vec<String>,
+    },
+    /// Tries every interleaving of the threads that meet at a node's queue
+    Loom,
     /// Checks dependencies, sources, words, links and licences
     Tidy,
 }
@@ -47,6 +59,8 @@ fn main() -> ExitCode {
         Command::Ci { skip } => ci::run(&root, &skip),
         Command::Codegen { check } => step::run_all(vec![step::codegen(&root, check)]),
         Command::Fix => fix::run(&root),
+        Command::Fuzz { seconds, target } => fuzz::run(&root, seconds, &target),
+        Command::Loom => step::run_all(vec![ci::loom(&root)]),
         Command::Tidy => step::run_all(vec![tidy::step(&root), step::codegen(&root, true)]),
     };
     match result {

@@ -1,6 +1,9 @@
-//! What the fuzz targets share: a measure of the memory that decoding takes.
+//! What the fuzz targets share: a measure of the memory that decoding takes, and [`world`], nodes that are driven.
 //!
 //! Run one with `RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz envelope -- -runs=1000000`.
+
+pub mod components;
+pub mod world;
 
 use std::alloc::System;
 

@@ -1,4 +1,4 @@
-//! Writes the seeds: `cargo run --bin seeds` in the folder `tests/fuzz`.
+//! Writes the seeds: `cargo run --example seeds` in the folder `tests/fuzz`.
 
 use std::path::Path;
 use std::{fs, io};
