@@ -50,6 +50,12 @@ pub enum DenyReason {
     /// It failed too often in a row; outbound only.
     #[error("the peer is down")]
     Down,
+    /// It sent more than the node can take and did not heed its notices; inbound only.
+    #[error("the peer is muted until {until}: it did not heed notices to send less")]
+    Muted {
+        /// When it is heard again.
+        until: Time,
+    },
     /// There is an allowlist, and it is not on it.
     #[error("the peer is not on the allowlist")]
     NotAllowlisted,
@@ -101,7 +107,7 @@ pub struct ListFull {
 /// down may be tried again [`Config::probe_after`] its last failure; without that a peer that only
 /// ever answers could not come back.
 ///
-/// - look: [`is_allowed`](Self::is_allowed) [`outbound_decision`](Self::outbound_decision)
+/// - look: [`policy`](Self::policy) [`is_allowed`](Self::is_allowed) [`outbound_decision`](Self::outbound_decision)
 ///   [`health`](Self::health) [`is_blocked`](Self::is_blocked) [`blocklist`](Self::blocklist)
 ///   [`allowlist`](Self::allowlist) [`backoff`](Self::backoff) [`counters`](Self::counters)
 /// - feed: [`check_inbound`](Self::check_inbound) [`check_outbound`](Self::check_outbound)
@@ -353,7 +359,8 @@ impl PeerGovernor {
         self.counters
     }
 
-    fn policy(&self, peer: PeerId) -> Decision {
+    /// What the lists say of `peer`, without counting.
+    pub fn policy(&self, peer: PeerId) -> Decision {
         if self.blocklist.contains(&peer) {
             return Decision::Deny(DenyReason::Blocklisted);
         }

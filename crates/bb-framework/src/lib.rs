@@ -9,7 +9,8 @@
 //!
 //! 1. [`budget`]: how many bytes of others' a node holds, counted by ownership.
 //! 2. [`governor`] and the [`backoff`] it is made with: who may talk to the node, to whom it may talk, and when again.
-//! 3. [`address_book`]: where peers can be reached, and whose word that is.
+//! 3. [`address_book`]: where peers can be reached, and whose word that is; [`address_proofs`]: whether they really are
+//!    there; [`rtt`]: how long they take to answer; [`backpressure`]: who sends more than the node can take.
 //! 4. [`requests`], [`dedup`], [`outbound`]: what is asked and not yet answered, what was seen already, what
 //!    waits to be sent.
 //! 5. [`scheduler`]: what is due when.
@@ -20,23 +21,30 @@
 //! never used holds no memory besides itself. Containers that are iterated are ordered.
 
 pub mod address_book;
+pub mod address_proofs;
 pub mod backoff;
+pub mod backpressure;
 pub mod budget;
 pub mod dedup;
 pub mod governor;
 pub mod outbound;
+mod peer_table;
 pub mod requests;
 pub mod rng;
+pub mod rtt;
 pub mod scheduler;
 
 pub use address_book::{AddressBook, AddressBookError, Tier};
+pub use address_proofs::AddressProofs;
 pub use backoff::BackoffTable;
+pub use backpressure::Backpressure;
 pub use budget::{Budget, BudgetExceeded, Charge};
 pub use dedup::{DedupWindow, MessageId};
 pub use governor::{Decision, DenyReason, PeerGovernor};
 pub use outbound::OutboundQueue;
 pub use requests::{RequestError, RequestId, RequestTracker};
 pub use rng::Rng;
+pub use rtt::{Rtt, RttTable};
 pub use scheduler::{Scheduler, SchedulerFull};
 
 /// The most bytes that a B-tree of `entries` entries of `entry_bytes` bytes takes: nodes have eleven places, and

@@ -15,8 +15,8 @@ pub struct RequestId(pub [u8; 16]);
 /// A response counts only if it comes from the peer that was asked and carries the id that it was sent;
 /// any other is counted and changes nothing else.
 ///
-/// - look: [`len`](Self::len) [`is_empty`](Self::is_empty) [`get`](Self::get) [`iter`](Self::iter)
-///   [`next_deadline`](Self::next_deadline) [`unsolicited`](Self::unsolicited) [`refused`](Self::refused)
+/// - look: [`len`](Self::len) [`is_empty`](Self::is_empty) [`get`](Self::get)
+///   [`deadline`](Self::deadline) [`iter`](Self::iter) [`next_deadline`](Self::next_deadline) [`unsolicited`](Self::unsolicited) [`refused`](Self::refused)
 /// - feed: [`answer`](Self::answer)
 /// - command: [`begin`](Self::begin) [`cancel`](Self::cancel) [`clear`](Self::clear)
 /// - drive: [`pop_expired`](Self::pop_expired)
@@ -154,6 +154,11 @@ impl<T> RequestTracker<T> {
     pub fn clear(&mut self) {
         self.requests.clear();
         self.by_deadline.clear();
+    }
+
+    /// Until when the request `id` to `peer` may be answered.
+    pub fn deadline(&self, peer: PeerId, id: RequestId) -> Option<Time> {
+        self.requests.get(&(id, peer)).map(|request| request.due.0)
     }
 
     /// What is kept with the request `id` to `peer`.

@@ -3,10 +3,12 @@
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "all of this is a test")]
 
 use std::alloc::System;
+use std::time::Duration;
 
 use bb_framework::{
-    AddressBook, BackoffTable, Budget, DedupWindow, MessageId, OutboundQueue, PeerGovernor, RequestId,
-    RequestTracker, Rng, Scheduler, Tier, address_book, backoff, governor, outbound,
+    AddressBook, AddressProofs, BackoffTable, Backpressure, Budget, DedupWindow, MessageId, OutboundQueue,
+    PeerGovernor, RequestId, RequestTracker, Rng, RttTable, Scheduler, Tier, address_book, address_proofs,
+    backoff, backpressure, governor, outbound, rtt,
 };
 use bb_ir::{Address, PeerId, Time};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -43,6 +45,7 @@ fn assert_within(name: &str, held: usize, stated: usize) {
 fn machines_hold_nothing_before_use_and_at_their_caps_no_more_than_they_state() {
     for cap in [100, 1_000, 8_192] {
         at_their_caps(cap);
+        of_each_peer(cap);
     }
     idle();
 }
@@ -156,6 +159,51 @@ fn at_their_caps(cap: usize) {
     assert_within("address book", bytes, AddressBook::worst_case_bytes(config));
 }
 
+/// Those of them that remember something of each peer.
+fn of_each_peer(cap: usize) {
+    let (_rtt, bytes) = held(|| {
+        let mut table = RttTable::new(rtt::Config { entries: cap });
+        for n in 0..4 * cap {
+            table.record(peer(scatter(n)), Duration::from_nanos(n as u64));
+        }
+        table
+    });
+    assert_within("rtt", bytes, RttTable::worst_case_bytes(cap));
+
+    let config = backpressure::Config { entries: cap, events: cap, ..Default::default() };
+    let (_backpressure, bytes) = held(|| {
+        let mut machine = Backpressure::new(config);
+        let load = backpressure::Load { queued: 1, of_sender: 1, capacity: 1 };
+        for second in 0..4 {
+            for n in 0..2 * cap {
+                let _verdict =
+                    machine.check(peer(scatter(n % cap)), load, Time::from_nanos(second * 1_000_000_000));
+            }
+        }
+        assert_eq!(machine.counters().mutes, cap as u64);
+        machine
+    });
+    assert_within("backpressure", bytes, Backpressure::worst_case_bytes(config));
+
+    let config = address_proofs::Config { entries: cap, ..Default::default() };
+    let address_bytes = 256;
+    let (_proofs, bytes) = held(|| {
+        let mut proofs = AddressProofs::new(config);
+        for n in 0..cap {
+            let id = peer(scatter(n));
+            proofs.received(id, 1_000);
+            for address in 0..=config.addresses_per_peer {
+                let name = format!("/dns4/{:0>width$}/tcp/1", address, width = address_bytes - 6);
+                let address: Address = name.parse().unwrap();
+                assert_eq!(proofs.offer(id, [&address], 1), [address]);
+                proofs.proved(id);
+            }
+        }
+        proofs
+    });
+    assert_within("address proofs", bytes, AddressProofs::worst_case_bytes(config, address_bytes));
+}
+
 /// All machines of a node together, which has 8 KiB for everything when it is idle.
 fn idle() {
     let (machines, allocated) = held(|| {
@@ -163,6 +211,11 @@ fn idle() {
             Budget::new(256 << 20),
             PeerGovernor::new(governor::Config::default(), 1),
             AddressBook::new(peer(0), address_book::Config::default()),
+            (
+                AddressProofs::new(address_proofs::Config::default()),
+                Backpressure::new(backpressure::Config::default()),
+                RttTable::new(rtt::Config::default()),
+            ),
             DedupWindow::new(8_192),
             RequestTracker::<u64>::new(10_000),
             OutboundQueue::<Vec<u8>>::new(outbound::Config::default()),

@@ -19,8 +19,10 @@ pub mod limits;
 mod name;
 pub mod node;
 mod op_ref;
+mod refusals;
 mod step;
 
+pub use bb_framework::{Decision, DenyReason, Rtt};
 pub use bb_ir::program::{OpId, Role};
 pub use bb_ir::{
     Address, Buffer, CustomPayload, CustomValue, DataType, Dim, Element, OnnxTensorError, PeerId, Shape,
@@ -43,4 +45,5 @@ pub use limits::NodeConfig;
 pub use name::Name;
 pub use node::{EngineStats, LinkedComponent, Node};
 pub use op_ref::OpRef;
+pub use refusals::Refusals;
 pub use step::{EngineStep, Outcome};

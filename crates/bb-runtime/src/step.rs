@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bb_framework::DenyReason;
 use bytes::Bytes;
 
 use crate::error::{DeliveryError, OpError, ReceiveError};
@@ -90,8 +91,22 @@ pub enum EngineStep {
         /// Their bytes.
         bytes: u64,
     },
+    /// Nothing is sent to a peer, or taken from it, where it would have been: policy, its health or its behaviour speak
+    /// against it. One for each message that was not sent, and one each time that a peer is muted.
+    PeerBlocked {
+        /// The peer.
+        peer: PeerId,
+        /// Why.
+        reason: DenyReason,
+    },
     /// A peer failed too often in a row; nothing is sent to it until it is tried again.
     PeerDown {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// No address of a peer can be given with the envelopes to it that this step has: none is known, or none has proved
+    /// itself so far that so much may be sent there. They go out all the same, for the host may be connected to it.
+    PeerResolveFailed {
         /// The peer.
         peer: PeerId,
     },

@@ -3,13 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "all of this is a test")]
 
 mod address_book;
+mod address_proofs;
 mod backoff;
+mod backpressure;
 mod budget;
 mod dedup;
 mod governor;
 mod outbound;
 mod requests;
 mod rng;
+mod rtt;
 mod scheduler;
 
 use bb_ir::{PeerId, Time};

@@ -20,8 +20,9 @@ pub struct DecodeLimits {
 }
 
 impl DecodeLimits {
-    /// For bytes from another node: 16 tuples deep, 4 KiB of slack.
-    pub const PEER: Self = Self { max_depth: 16, slack_bytes: 4 * 1024 };
+    /// For bytes from another node: 16 tuples deep, 256 KiB of slack, in which more than 3,000 numbers fit that are
+    /// sent one by one.
+    pub const PEER: Self = Self { max_depth: 16, slack_bytes: 256 * 1024 };
 
     /// For what this process or its operator wrote: 64 tuples deep, memory bounded by the bytes alone (a
     /// tuple of triggers, the worst case, holds some twenty times its bytes).

@@ -62,6 +62,14 @@ pub struct ExecutionState {
     pub awaited: usize,
 }
 
+impl Execution {
+    /// When whoever asked for this execution stops waiting for its answer, if it must still be answered.
+    pub(crate) fn answer_due(&self) -> Option<Time> {
+        self.origin.as_ref()?.unanswered?;
+        self.given.map(|given| self.began + given)
+    }
+}
+
 /// All executions that are not over, by index.
 #[derive(Debug, Default)]
 pub(crate) struct Executions {

@@ -8,13 +8,14 @@ use smallvec::SmallVec;
 
 use super::components::{CallContext, Called, Results};
 use super::dense::{Dispatch, Method, Region, Run};
+use super::execution::Execution;
 use super::frame::{Frame, Held};
 use super::methods::{self, Inputs};
 use super::run::app_event;
 use super::wait::{Lent, Wait, WaitsFor};
 use super::{Engine, Fault};
 use crate::error::OpError;
-use crate::{EngineStep, Role, Tensor, Value, ValueType};
+use crate::{EngineStep, Role, Tensor, Time, Value, ValueType};
 
 impl Engine {
     /// Runs an op whose inputs are all there.
@@ -158,7 +159,12 @@ impl Engine {
     ) -> Result<(), OpError> {
         let frame = self.frames.frame(index);
         let (execution, region) = (frame.execution, frame.region.clone());
-        let waiting = Wait { execution, frame: index, op, after, on };
+        let own = self.now + after;
+        let due = self.executions.at(execution).and_then(Execution::answer_due);
+        let due = due.filter(|due| *due < own && !matches!(on, WaitsFor::Timer(_)));
+        let after = due.map_or(after, |due| due.since(self.now));
+        let own = due.map(|_| own);
+        let waiting = Wait { execution, frame: index, op, after, own, on };
         if !self.waits.insert(wait, waiting, self.now) {
             return Err(OpError::TooManyPending { cap: self.waits.capacity() });
         }
@@ -271,9 +277,21 @@ impl Engine {
         }
     }
 
+    /// Until when an op may wait whose caller's deadline came, because the caller has its answer.
+    fn outlives_caller(&self, wait: u64) -> Option<Time> {
+        let held = self.waits.get(wait)?;
+        let origin = self.executions.at(held.execution)?.origin.as_ref()?;
+        held.own.filter(|own| *own > self.now && origin.unanswered.is_none())
+    }
+
     /// Ends what waits past its deadline.
     pub(crate) fn expire_waits(&mut self) {
         while let Some(wait) = self.waits.pop_due(self.now) {
+            if let Some(own) = self.outlives_caller(wait)
+                && self.waits.prolong(wait, own)
+            {
+                continue;
+            }
             if matches!(self.waits.get(wait), Some(Wait { on: WaitsFor::Peers(_), .. })) {
                 self.expire_call(wait);
                 continue;

@@ -1,16 +1,18 @@
-//! Messages from peers, checked in this order: size, policy, structure, program, ports, types, repetition, budget.
+//! Messages from peers, checked in this order: size, policy, pressure, structure, program, ports, types, repetition, budget.
 
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use bb_framework::{Charge, Decision, RequestId};
+use bb_framework::backpressure::Load;
+use bb_framework::{Charge, RequestId};
 
 use super::Engine;
 use super::dense::{Region, SendKind};
 use super::execution::Origin;
 use super::frame::Held;
 use super::methods::kind;
+use super::peers::Heard;
 use super::wait::WaitsFor;
 use crate::envelope::{Correlation, FillError, Notice, Scan, ScannedFill, scan};
 use crate::error::{DeliveryError, ReceiveError, ValueFault};
@@ -26,22 +28,30 @@ struct Taken {
 }
 
 impl Engine {
-    /// Takes an envelope from a peer.
-    pub(crate) fn deliver_inbound(&mut self, source: PeerId, bytes: &[u8]) -> Result<(), DeliveryError> {
+    /// Takes an envelope from a peer, which came through a queue as full as `load` says.
+    pub(crate) fn deliver_inbound(
+        &mut self,
+        source: PeerId,
+        bytes: &[u8],
+        load: Load,
+    ) -> Result<(), DeliveryError> {
+        self.take_envelope(source, bytes, load).inspect_err(|error| self.counters.refused.note(error))
+    }
+
+    fn take_envelope(&mut self, source: PeerId, bytes: &[u8], load: Load) -> Result<(), DeliveryError> {
         let (byte_count, cap) = (bytes.len(), self.limits.envelope_bytes);
         if byte_count > cap {
             return Err(DeliveryError::OversizePayload { byte_count, cap });
         }
-        if let Decision::Deny(reason) = self.peers.governor.check_inbound(source) {
-            return Err(DeliveryError::PeerDenied { peer: source, reason });
-        }
+        self.check_sender(source, load)
+            .map_err(|reason| DeliveryError::PeerDenied { peer: source, reason })?;
         let envelope = scan(bytes, &self.wire.limits)?;
         if let Some(Notice::Backpressure { retry_after }) = envelope.notice() {
-            self.peers.governor.advise(source, self.now + retry_after, self.now);
+            self.wire.notices_received += 1;
+            self.peers.hear(source, Heard::Notice(retry_after));
             return Ok(());
         }
         if envelope.program() != self.wire.program {
-            self.wire.unknown_programs += 1;
             return Err(DeliveryError::UnknownProgram { digest: envelope.program() });
         }
         match envelope.correlation() {
@@ -134,8 +144,7 @@ impl Engine {
         }
         let charge = self.charge(taken.byte_count)?;
         self.admit(source, envelope);
-        self.wire.requests.answer(source, request);
-        self.peers.governor.record_success(source);
+        self.end_request(source, request, wait);
         let refused = taken.refused.first().map(|(_, error)| error.to_string());
         self.report(source, taken.refused);
         let values: Option<SmallVec<[Held; 4]>> =
@@ -156,9 +165,18 @@ impl Engine {
             return;
         }
         self.admit(source, envelope);
-        self.wire.requests.answer(source, request);
-        self.peers.governor.record_success(source);
+        self.end_request(source, request, wait);
         self.take_failure(wait, asked, reason.to_owned());
+    }
+
+    /// Ends a request that its peer answered, well or not.
+    fn end_request(&mut self, peer: PeerId, request: RequestId, wait: u64) {
+        let until = self.wire.requests.deadline(peer, request);
+        let after = self.waits.get(wait).map(|held| held.after);
+        self.wire.requests.answer(peer, request);
+        if let (Some(until), Some(after)) = (until, after) {
+            self.peers.answered(peer, until - after);
+        }
     }
 
     /// Counts an answer for which nobody waits.
@@ -199,10 +217,11 @@ impl Engine {
     fn admit(&mut self, source: PeerId, envelope: &Scan<'_>) {
         self.wire.seen.insert(source, envelope.message_id());
         self.wire.received += 1;
-        self.peers.take_claims(source, envelope.addresses().flatten());
+        self.peers.take_claims(source, envelope.wire_bytes(), envelope.addresses().flatten());
     }
 
     fn report(&mut self, peer: PeerId, refused: Vec<(usize, ReceiveError)>) {
+        self.counters.fills_refused += refused.len() as u64;
         let steps =
             refused.into_iter().map(|(fill, error)| EngineStep::WireReceiveFailed { peer, fill, error });
         self.steps.extend(steps);
@@ -234,7 +253,7 @@ impl Taken {
                 return Err(ReceiveError::FilledTwice { port });
             }
             self.values[slot] = Some(value);
-            self.byte_count += fill.wire_bytes();
+            self.byte_count += fill.wire_bytes().max(fill.heap_bytes());
             Ok(())
         });
         if let Err(error) = taken {

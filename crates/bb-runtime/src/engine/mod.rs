@@ -51,7 +51,7 @@ use self::wait::{Leases, Waits};
 use self::wire::Wire;
 use crate::contracts::CompletionSink;
 use crate::error::OpError;
-use crate::{EngineStep, NodeConfig, PeerId, Time};
+use crate::{EngineStep, NodeConfig, PeerId, Refusals, Time};
 
 /// Runs the executions of a node.
 pub(crate) struct Engine {
@@ -96,6 +96,9 @@ pub(crate) struct Counters {
     pub(crate) late_answers: u64,
     pub(crate) late_completions: u64,
     pub(crate) ops_fired: u64,
+    /// Fills of envelopes that could not be taken.
+    pub(crate) fills_refused: u64,
+    pub(crate) refused: Refusals,
 }
 
 /// Why an op failed, shared by the steps that say so.

@@ -8,11 +8,12 @@ use smallvec::SmallVec;
 use super::Engine;
 use super::call::{Asked, AskedState, Call, Verdict};
 use super::dense::{Region, Request, SendKind};
-use super::execution::Origin;
+use super::execution::{Execution, Origin};
 use super::fire::Outputs;
 use super::frame::Held;
 use super::methods::{self, Inputs};
 use super::wait::{Wait, WaitsFor};
+use super::wire::Unsent;
 use crate::envelope::{Correlation, Fill};
 use crate::error::OpError;
 use crate::{EngineStep, PeerId, Value, ValueType};
@@ -33,8 +34,8 @@ impl Engine {
                 let peers = methods::peers(&mut inputs, 0)?;
                 let mut message = self.wire.message(fills(&held.ports, &mut inputs, 1)?, None)?;
                 for peer in peers {
-                    if let Err(reason) = self.post(peer, &mut message, None) {
-                        tracing::debug!(%peer, reason, "a message was not sent");
+                    if let Err(Unsent::TooLarge { byte_count, cap }) = self.post(peer, &mut message, None) {
+                        return Err(OpError::MessageTooLarge { byte_count, cap });
                     }
                 }
                 Ok(Some(Outputs::new()))
@@ -42,11 +43,15 @@ impl Engine {
             SendKind::Reply => {
                 let mut message = self.wire.message(fills(&held.ports, &mut inputs, 0)?, None)?;
                 let execution = self.frames.frame(index).execution;
+                let due = self.executions.at(execution).and_then(Execution::answer_due);
+                if due.is_some_and(|due| due < self.now) {
+                    return Err(OpError::AnswerTooLate);
+                }
                 let origin = self.executions.at_mut(execution).and_then(|held| held.origin.as_mut());
                 let Some(Origin { peer, unanswered, .. }) = origin else { return Err(OpError::NotARequest) };
                 let (peer, request) = (*peer, unanswered.take().ok_or(OpError::NotARequest)?);
                 self.answer(peer, &mut message, Correlation::Response(request))
-                    .map_err(|reason| OpError::NotSent { peer, reason })?;
+                    .map_err(|unsent| OpError::NotSent { peer, reason: unsent.to_string() })?;
                 Ok(Some(Outputs::new()))
             }
             SendKind::Request(request) => self.request(index, op, &held.ports, send, request, inputs),
@@ -66,6 +71,9 @@ impl Engine {
         let first_captured = inputs.len() - request.captured as usize;
         let captured = inputs.drain(first_captured..).flatten().collect();
         let after = request.deadline.unwrap_or(self.limits.request_deadline);
+        let execution = self.frames.frame(index).execution;
+        let due = self.executions.at(execution).and_then(Execution::answer_due);
+        let after = due.map_or(after, |due| due.since(self.now).min(after));
         let mut message = self.wire.message(fills(ports, &mut inputs, 1)?, Some(after))?;
         let wait = self.waits.reserve();
         let needed = request.quorum.map_or(peers.len(), |quorum| quorum as usize);
@@ -85,7 +93,10 @@ impl Engine {
                 .requests
                 .begin(peer, request, self.now + after, (wait, asked as u32))
                 .map_err(|error| error.to_string())
-                .and_then(|()| self.post(peer, &mut message, Some(Correlation::Request(request))));
+                .and_then(|()| {
+                    let posted = self.post(peer, &mut message, Some(Correlation::Request(request)));
+                    posted.map_err(|unsent| unsent.to_string())
+                });
             if let Err(reason) = sent {
                 self.wire.requests.cancel(peer, request);
                 call.note_failed(asked as u32, reason);
@@ -140,7 +151,7 @@ impl Engine {
         let after = held.after;
         if let (WaitsFor::Peers(call), Some(execution)) = (&held.on, self.executions.at(held.execution)) {
             for asked in call.peers.iter().filter(|asked| asked.state == AskedState::Waiting) {
-                self.peers.governor.record_failure(asked.peer, self.now);
+                self.peers.timed_out(asked.peer, self.now);
                 self.steps.push(EngineStep::WireTimeout { peer: asked.peer, exec_id: execution.id });
             }
         }

@@ -18,6 +18,8 @@ pub(crate) struct Wait {
     pub(crate) op: u32,
     /// How long it may wait.
     pub(crate) after: Duration,
+    /// How long it may wait once the execution has answered, if its caller's deadline comes before that.
+    pub(crate) own: Option<Time>,
     pub(crate) on: WaitsFor,
 }
 
@@ -97,6 +99,14 @@ impl Waits {
         let due = if matches!(wait.on, WaitsFor::Timer(_)) { &mut self.timers } else { &mut self.deadlines };
         let set = due.set(id, now + wait.after);
         debug_assert!(set.is_ok(), "a timer that is set has its place");
+    }
+
+    /// Lets a wait whose deadline came go on until `until`; whether there was room for that.
+    pub(crate) fn prolong(&mut self, id: u64, until: Time) -> bool {
+        if let Some(wait) = self.waits.get_mut(&id) {
+            wait.own = None;
+        }
+        self.deadlines.set(id, until).is_ok()
     }
 
     pub(crate) fn pop_due(&mut self, now: Time) -> Option<u64> {

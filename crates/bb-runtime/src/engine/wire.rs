@@ -1,14 +1,18 @@
 //! What the engine knows of messages: requests in flight, messages seen, messages to be sent.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bb_framework::{Decision, DedupWindow, MessageId, OutboundQueue, RequestId, RequestTracker, outbound};
+use bb_framework::{
+    Decision, DedupWindow, DenyReason, MessageId, OutboundQueue, RequestId, RequestTracker, outbound,
+};
 use bb_ir::Digest;
 use bytes::Bytes;
+use thiserror::Error;
 
 use super::{Engine, bus};
-use crate::envelope::{Correlation, Envelope, EnvelopeLimits, Fill};
+use crate::envelope::{Correlation, Envelope, EnvelopeLimits, Fill, Notice};
 use crate::error::OpError;
 use crate::{Address, EngineStep, NodeConfig, PeerId, Value};
 
@@ -27,7 +31,10 @@ pub(crate) struct Wire {
     pub(crate) sent: u64,
     pub(crate) received: u64,
     pub(crate) duplicates: u64,
-    pub(crate) unknown_programs: u64,
+    /// Notices of peers.
+    pub(crate) notices_received: u64,
+    /// Notices to peers.
+    pub(crate) notices_sent: u64,
 }
 
 /// A message that waits to be sent.
@@ -35,6 +42,17 @@ pub(crate) struct Wire {
 pub(crate) struct Outgoing {
     pub(crate) peer: PeerId,
     pub(crate) bytes: Bytes,
+}
+
+/// Why a message was not sent. Each is visible: a `PeerBlocked` step, an `OutboundDropped` step, or the op's failure.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub(crate) enum Unsent {
+    #[error(transparent)]
+    Denied(DenyReason),
+    #[error("the outbound queue is full")]
+    QueueFull,
+    #[error("a message of {byte_count} bytes exceeds the cap of {cap} bytes")]
+    TooLarge { byte_count: usize, cap: usize },
 }
 
 impl Wire {
@@ -50,7 +68,8 @@ impl Wire {
             sent: 0,
             received: 0,
             duplicates: 0,
-            unknown_programs: 0,
+            notices_received: 0,
+            notices_sent: 0,
         }
     }
 
@@ -79,10 +98,10 @@ impl Engine {
         peer: PeerId,
         message: &mut Envelope,
         correlation: Option<Correlation>,
-    ) -> Result<(), String> {
-        match self.peers.may_send(peer, self.now) {
+    ) -> Result<(), Unsent> {
+        match self.peers.governor.check_outbound(peer, self.now) {
             Decision::Allow => self.queue(peer, message, correlation),
-            Decision::Deny(reason) => Err(reason.to_string()),
+            Decision::Deny(reason) => Err(self.denied(peer, reason)),
         }
     }
 
@@ -92,20 +111,40 @@ impl Engine {
         peer: PeerId,
         message: &mut Envelope,
         correlation: Correlation,
-    ) -> Result<(), String> {
-        if !self.peers.governor.is_allowed(peer) {
-            return Err("policy does not allow the peer any more".to_owned());
+    ) -> Result<(), Unsent> {
+        match self.peers.governor.policy(peer) {
+            Decision::Allow => self.queue(peer, message, Some(correlation)),
+            Decision::Deny(reason) => Err(self.denied(peer, reason)),
         }
-        self.queue(peer, message, Some(correlation))
+    }
+
+    /// Asks a peer to send less for a while; if that cannot be sent, the outbound queue counts it.
+    pub(super) fn send_notice(&mut self, peer: PeerId, retry_after: Duration) {
+        let notice = Some(Notice::Backpressure { retry_after });
+        let mut message = Envelope {
+            program: self.wire.program,
+            addresses: Arc::clone(&self.wire.addresses),
+            notice,
+            ..Envelope::default()
+        };
+        match self.queue(peer, &mut message, None) {
+            Ok(()) => self.wire.notices_sent += 1,
+            Err(unsent) => tracing::debug!(%peer, %unsent, "a notice was not sent"),
+        }
+    }
+
+    fn denied(&mut self, peer: PeerId, reason: DenyReason) -> Unsent {
+        self.steps.push(EngineStep::PeerBlocked { peer, reason });
+        Unsent::Denied(reason)
     }
 
     /// Tells a peer that its request will not be answered; if that cannot be sent, the outbound queue counts it.
     pub(crate) fn send_failure(&mut self, peer: PeerId, request: RequestId, reason: &str) {
         let correlation = Correlation::Failure { request, reason: reason.into() };
         if let Ok(mut message) = self.wire.message(Vec::new(), None)
-            && let Err(reason) = self.answer(peer, &mut message, correlation)
+            && let Err(unsent) = self.answer(peer, &mut message, correlation)
         {
-            tracing::debug!(%peer, reason, "a failure was not sent");
+            tracing::debug!(%peer, %unsent, "a failure was not sent");
         }
     }
 
@@ -117,8 +156,12 @@ impl Engine {
                 self.publish(bus::OUTBOUND_DROPPED, || Value::U64(count));
             }
         }
+        let mut unresolved = BTreeSet::new();
         while let Some(Outgoing { peer, bytes }) = self.wire.outbound.pop() {
-            let addresses = self.peers.addresses(peer);
+            let addresses = self.peers.route(peer, bytes.len());
+            if addresses.is_empty() && unresolved.insert(peer) {
+                self.steps.push(EngineStep::PeerResolveFailed { peer });
+            }
             self.steps.push(EngineStep::SendEnvelope { peer, addresses, bytes });
         }
     }
@@ -128,20 +171,20 @@ impl Engine {
         peer: PeerId,
         message: &mut Envelope,
         correlation: Option<Correlation>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Unsent> {
         message.message_id = MessageId { incarnation: self.incarnation, counter: self.wire.sent };
         message.correlation = correlation;
         let bytes = Bytes::from(message.encode());
         let (byte_count, cap) = (bytes.len(), self.wire.limits.envelope_bytes);
         if byte_count > cap {
-            return Err(format!("a message of {byte_count} bytes exceeds the cap of {cap} bytes"));
+            return Err(Unsent::TooLarge { byte_count, cap });
         }
         match self.wire.outbound.push(Outgoing { peer, bytes }, byte_count) {
             Ok(()) => {
                 self.wire.sent += 1;
                 Ok(())
             }
-            Err(_) => Err("the outbound queue is full".to_owned()),
+            Err(_) => Err(Unsent::QueueFull),
         }
     }
 }

@@ -12,6 +12,9 @@ use crate::{PeerId, ValueType};
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpError {
+    /// The answer was ready only after the deadline of whoever asked.
+    #[error("the answer was ready after the deadline of whoever asked for it")]
+    AnswerTooLate,
     /// The backend could not run a prepared graph.
     #[error("slot `{slot}`: {error}")]
     Backend {

@@ -1,13 +1,14 @@
 //! Letting the node work.
 
+use std::collections::BTreeMap;
 use std::task::{Context, Poll};
 
-use bb_framework::governor;
+use bb_framework::backpressure::{self, Load};
 
 use super::Node;
 use crate::engine::bus;
-use crate::ingress::{Input, SendResult};
-use crate::{DeliveryError, EngineStep, Time, Value};
+use crate::ingress::Input;
+use crate::{DeliveryError, EngineStep, PeerId, Time, Value};
 
 impl Node {
     /// Does what there is to do at `now`, up to the op budget of a step; an earlier `now` than the last counts as
@@ -23,6 +24,7 @@ impl Node {
         engine.now = engine.now.max(now);
         engine.start_time();
         engine.is_stepping = true;
+        engine.peers.take_heard(engine.now);
         let mut budget = engine.limits.cycle_op_budget;
         if self.ingress.has_work() {
             self.take_inputs();
@@ -38,19 +40,7 @@ impl Node {
         engine.run_frontier(&mut budget);
         engine.run_lifecycle();
         engine.run_frontier(&mut budget);
-        for event in engine.peers.governor.take_events() {
-            match event {
-                governor::Event::PeerDown(peer) => {
-                    engine.steps.push(EngineStep::PeerDown { peer });
-                    engine.publish(bus::PEER_DOWN, || Value::Peer(peer));
-                }
-                governor::Event::PeerUp(peer) => {
-                    engine.steps.push(EngineStep::PeerUp { peer });
-                    engine.publish(bus::PEER_UP, || Value::Peer(peer));
-                }
-                _ => {}
-            }
-        }
+        engine.report_peers();
         engine.flush_outbound();
         engine.report_records();
         if !engine.frontier.is_empty() {
@@ -82,34 +72,57 @@ impl Node {
 
     /// Takes what waits in the ingress queue when the step begins, and no more, so that a step ends.
     fn take_inputs(&mut self) {
-        let (waiting, _) = self.ingress.depth();
-        for _ in 0..waiting {
-            let (peer, taken) = match self.ingress.pop() {
-                None => return,
-                Some(Input::Envelope { source, bytes, charge }) => {
-                    let taken = self.engine.deliver_inbound(source, &bytes);
-                    drop(charge);
-                    (Some(source), taken)
-                }
-                Some(Input::Event { input, value, charge }) => {
-                    (None, self.take_event(input, &value, charge).map(|_| ()))
-                }
-                Some(Input::SendResult { peer, result }) => {
-                    match result {
-                        SendResult::Delivered => self.engine.peers.governor.record_success(peer),
-                        SendResult::Failed => {
-                            self.engine.peers.governor.record_failure(peer, self.engine.now);
-                        }
-                    }
-                    (None, Ok(()))
-                }
+        let (queued, capacity) = self.ingress.depth();
+        let threshold = usize::try_from(backpressure::Config::default().threshold_percent).unwrap_or(100);
+        if queued * 100 < capacity * threshold {
+            for _ in 0..queued {
+                let Some(input) = self.ingress.pop() else { break };
+                self.take_input(input, Load { queued, of_sender: 1, capacity });
+            }
+        } else {
+            self.take_inputs_under_pressure(queued, capacity);
+        }
+        self.engine.peers.take_heard(self.engine.now);
+    }
+
+    /// Takes what waits in a queue so full that it matters whose messages these are.
+    fn take_inputs_under_pressure(&mut self, queued: usize, capacity: usize) {
+        let inputs: Vec<Input> = (0..queued).map_while(|_| self.ingress.pop()).collect();
+        let mut senders: BTreeMap<PeerId, usize> = BTreeMap::new();
+        for input in &inputs {
+            if let Input::Envelope { source, .. } = input {
+                *senders.entry(*source).or_default() += 1;
+            }
+        }
+        for input in inputs {
+            let of_sender = match &input {
+                Input::Envelope { source, .. } => senders.get(source).copied().unwrap_or_default(),
+                _ => 0,
             };
-            match taken {
-                Ok(()) | Err(DeliveryError::PeerDenied { .. }) => {}
-                Err(error) => {
-                    self.engine.publish(bus::DELIVERY_REFUSED, || Value::Str(error.to_string().into()));
-                    self.engine.steps.push(EngineStep::IngressFailed { peer, error });
-                }
+            self.take_input(input, Load { queued, of_sender, capacity });
+        }
+    }
+
+    fn take_input(&mut self, input: Input, load: Load) {
+        let (peer, taken) = match input {
+            Input::Envelope { source, bytes, charge } => {
+                let taken = self.engine.deliver_inbound(source, &bytes, load);
+                drop(charge);
+                (Some(source), taken)
+            }
+            Input::Event { input, value, charge } => {
+                (None, self.take_event(input, &value, charge).map(|_| ()))
+            }
+            Input::SendResult { peer, result } => {
+                self.engine.peers.take_send_result(peer, result, self.engine.now);
+                (None, Ok(()))
+            }
+        };
+        match taken {
+            Ok(()) | Err(DeliveryError::PeerDenied { .. }) => {}
+            Err(error) => {
+                self.engine.publish(bus::DELIVERY_REFUSED, || Value::Str(error.to_string().into()));
+                self.engine.steps.push(EngineStep::IngressFailed { peer, error });
             }
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use bb_framework::Charge;
+use bb_framework::backpressure::Load;
 use bb_ir::wire_codec::{DecodeLimits, scan};
 
 use super::Node;
@@ -109,7 +110,8 @@ impl Node {
     pub fn deliver_inbound(&mut self, source: PeerId, envelope: &[u8]) -> Result<(), DeliveryError> {
         let span = tracing::debug_span!("deliver_inbound", %source);
         let _entered = span.enter();
-        let taken = self.engine.deliver_inbound(source, envelope);
+        let (queued, capacity) = self.ingress.depth();
+        let taken = self.engine.deliver_inbound(source, envelope, Load { queued, of_sender: 1, capacity });
         self.tell_refused(taken)
     }
 

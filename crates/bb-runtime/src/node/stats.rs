@@ -1,7 +1,7 @@
 //! What a node holds, and what it has counted.
 
 use super::Node;
-use crate::Role;
+use crate::{Refusals, Role};
 
 /// A component and the slot it stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +77,20 @@ pub struct EngineStats {
     pub late_answers: u64,
     /// Deferred answers that came when their op no longer waited.
     pub late_completions: u64,
-    /// Messages for programs that the node does not run.
-    pub unknown_programs: u64,
+    /// Messages of peers that are muted because they did not heed notices.
+    pub muted_inbound: u64,
+    /// How often a peer was muted.
+    pub mutes: u64,
+    /// Notices to peers that they should send less.
+    pub notices_sent: u64,
+    /// Notices of peers.
+    pub notices_received: u64,
+    /// Messages that went out without the address that their receiver claims, because it has not proved itself.
+    pub addresses_withheld: u64,
+    /// Fills of envelopes that could not be taken.
+    pub fills_refused: u64,
+    /// Inputs that were refused, by reason.
+    pub refused: Refusals,
     /// Messages that found no room in the outbound queue.
     pub outbound_dropped: u64,
     /// Inputs that the byte budget had no room for.
@@ -98,6 +110,7 @@ impl Node {
     pub fn engine_stats(&self) -> EngineStats {
         let engine = &self.engine;
         let governor = engine.peers.governor.counters();
+        let backpressure = engine.peers.backpressure.counters();
         EngineStats {
             frontier: engine.frontier.len(),
             executions: engine.executions.len(),
@@ -128,7 +141,13 @@ impl Node {
             duplicates: engine.wire.duplicates,
             late_answers: engine.wire.requests.unsolicited() + engine.counters.late_answers,
             late_completions: engine.counters.late_completions + self.ingress.late_completions(),
-            unknown_programs: engine.wire.unknown_programs,
+            muted_inbound: backpressure.dropped,
+            mutes: backpressure.mutes,
+            notices_sent: engine.wire.notices_sent,
+            notices_received: engine.wire.notices_received,
+            addresses_withheld: engine.peers.proofs.withheld(),
+            fills_refused: engine.counters.fills_refused,
+            refused: engine.counters.refused,
             outbound_dropped: engine.wire.outbound.dropped().count,
             budget_refused: engine.budget.refused(),
             ingress_refused: self.ingress.refused(),

@@ -12,3 +12,4 @@ mod federation;
 mod feeding;
 mod installing;
 mod messages;
+mod pressure;

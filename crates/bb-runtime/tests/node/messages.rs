@@ -197,7 +197,7 @@ fn a_message_for_another_program_is_refused() {
     let mut b = node(HOST, &model, "B");
     let other = Envelope { program: Default::default(), ..envelope(&model, 0, &[(10, Value::I64(1))]) };
     assert!(matches!(deliver(&mut b, &other), Err(DeliveryError::UnknownProgram { .. })));
-    assert_eq!(b.engine_stats().unknown_programs, 1);
+    assert_eq!(b.engine_stats().refused.unknown_program, 1);
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn an_envelope_over_the_cap_is_refused_before_anything_else() {
     b.block_peer(PeerId::from_u64(PEER)).unwrap();
     let refused = b.deliver_inbound(PeerId::from_u64(PEER), &[0; 65]);
     assert_eq!(refused, Err(DeliveryError::OversizePayload { byte_count: 65, cap: 64 }));
-    assert_eq!(b.engine_stats().denied_inbound, 0);
+    assert_eq!((b.engine_stats().denied_inbound, b.engine_stats().refused.oversize), (0, 1));
 }
 
 #[test]
