@@ -43,7 +43,7 @@ pub use ingress::{IngressHandle, SendResult};
 pub use install::install;
 pub use limits::NodeConfig;
 pub use name::Name;
-pub use node::{EngineStats, LinkedComponent, Node};
+pub use node::{EngineStats, LinkedComponent, Node, PeerHealth};
 pub use op_ref::OpRef;
 pub use refusals::Refusals;
 pub use step::{EngineStep, Outcome};

@@ -143,11 +143,6 @@ impl Peers {
         }
     }
 
-    /// Until when `peer` is muted, if its messages are dropped for now.
-    pub(crate) fn muted(&self, peer: PeerId, now: Time) -> Option<Time> {
-        self.backpressure.is_muted(peer, now)
-    }
-
     /// The address that was tried last has proved itself, unless the message may have gone where the operator says.
     fn reached(&mut self, peer: PeerId) {
         if self.book.addresses(peer).next().is_some_and(|(tier, _)| tier != Tier::Operator) {

@@ -7,6 +7,7 @@ mod command;
 mod drive;
 mod feed;
 mod lines;
+mod peers;
 mod program;
 mod stats;
 
@@ -18,6 +19,7 @@ use bb_ir::Digest;
 
 use self::feed::Gate;
 use self::lines::Lines;
+pub use self::peers::PeerHealth;
 pub use self::stats::{EngineStats, LinkedComponent};
 use crate::engine::bus::Bus;
 use crate::engine::components::Components;
@@ -44,6 +46,7 @@ use crate::{Address, Clock, Config, ExecId, InstallError, NodeConfig, PeerId, Ti
 ///   [`execution_state`](Self::execution_state) [`pending_async_count`](Self::pending_async_count)
 ///   [`engine_stats`](Self::engine_stats) [`local_addresses`](Self::local_addresses)
 ///   [`peer_address`](Self::peer_address) [`resolve_peer_addresses`](Self::resolve_peer_addresses)
+///   [`peer_health`](Self::peer_health)
 ///   [`next_deadline`](Self::next_deadline) [`record`](Self::record) [`records`](Self::records)
 ///   [`metric`](Self::metric) [`metrics`](Self::metrics) [`phase_count`](Self::phase_count)
 /// - **feed**: [`invoke`](Self::invoke) [`deliver_event`](Self::deliver_event)
@@ -166,21 +169,6 @@ impl Node {
     /// How many ops wait: for a component, an aggregator or peers.
     pub fn pending_async_count(&self) -> usize {
         self.engine.waits.len()
-    }
-
-    /// Where the node can be reached, best first.
-    pub fn local_addresses(&self) -> impl Iterator<Item = &Address> {
-        self.engine.peers.book.local_addresses()
-    }
-
-    /// The first of the node's addresses, or the empty one.
-    pub fn peer_address(&self) -> Address {
-        self.engine.peers.book.peer_address()
-    }
-
-    /// Where a peer was last known, best first.
-    pub fn resolve_peer_addresses(&self, peer: PeerId) -> Vec<Address> {
-        self.engine.peers.book.lookup(peer)
     }
 
     /// When to step again if nothing comes in; the time of the last step if there is work already.
