@@ -61,10 +61,15 @@ pub struct AddressProofs {
     withheld: u64,
 }
 
-impl Default for Config {
+impl Config {
     /// 16,384 peers, 8 addresses each, 3 times the bytes received.
+    pub const DEFAULT: Self = Self { entries: 16_384, addresses_per_peer: 8, factor: 3 };
+}
+
+impl Default for Config {
+    /// [`Config::DEFAULT`].
     fn default() -> Self {
-        Self { entries: 16_384, addresses_per_peer: 8, factor: 3 }
+        Self::DEFAULT
     }
 }
 

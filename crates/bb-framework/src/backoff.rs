@@ -60,16 +60,21 @@ struct Entry {
     expires_at: Time,
 }
 
-impl Default for Config {
+impl Config {
     /// 16,384 peers; 10 ms to 60 s, on a peer's word up to an hour; remembered ten minutes longer.
+    pub const DEFAULT: Self = Self {
+        entries: 16_384,
+        first: Duration::from_millis(10),
+        longest: Duration::from_secs(60),
+        longest_advisory: Duration::from_secs(3_600),
+        forget_after: Duration::from_secs(600),
+    };
+}
+
+impl Default for Config {
+    /// [`Config::DEFAULT`].
     fn default() -> Self {
-        Self {
-            entries: 16_384,
-            first: Duration::from_millis(10),
-            longest: Duration::from_secs(60),
-            longest_advisory: Duration::from_secs(3_600),
-            forget_after: Duration::from_secs(600),
-        }
+        Self::DEFAULT
     }
 }
 

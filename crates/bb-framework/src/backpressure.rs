@@ -135,21 +135,26 @@ pub struct Backpressure {
     counters: Counters,
 }
 
-impl Default for Config {
+impl Config {
     /// Notices from 75 %, one a second, asking for 2 s; muted after 3 that are ignored, for 1 s to 60 s; begins anew
     /// after 10 minutes; 16,384 peers.
+    pub const DEFAULT: Self = Self {
+        threshold_percent: 75,
+        notice_every: Duration::from_secs(1),
+        retry_after: Duration::from_secs(2),
+        ignored: 3,
+        first_mute: Duration::from_secs(1),
+        longest_mute: Duration::from_secs(60),
+        forget_after: Duration::from_secs(600),
+        entries: 16_384,
+        events: 1_024,
+    };
+}
+
+impl Default for Config {
+    /// [`Config::DEFAULT`].
     fn default() -> Self {
-        Self {
-            threshold_percent: 75,
-            notice_every: Duration::from_secs(1),
-            retry_after: Duration::from_secs(2),
-            ignored: 3,
-            first_mute: Duration::from_secs(1),
-            longest_mute: Duration::from_secs(60),
-            forget_after: Duration::from_secs(600),
-            entries: 16_384,
-            events: 1_024,
-        }
+        Self::DEFAULT
     }
 }
 

@@ -154,17 +154,22 @@ struct Failing {
     recency: u64,
 }
 
-impl Default for Config {
+impl Config {
     /// 16,384 peers a list and failing peers; down after 5 failures, tried again after 60 s.
+    pub const DEFAULT: Self = Self {
+        listed_peers: 16_384,
+        health_entries: 16_384,
+        down_after: 5,
+        probe_after: Duration::from_secs(60),
+        events: 1_024,
+        backoff: backoff::Config::DEFAULT,
+    };
+}
+
+impl Default for Config {
+    /// [`Config::DEFAULT`].
     fn default() -> Self {
-        Self {
-            listed_peers: 16_384,
-            health_entries: 16_384,
-            down_after: 5,
-            probe_after: Duration::from_secs(60),
-            events: 1_024,
-            backoff: backoff::Config::default(),
-        }
+        Self::DEFAULT
     }
 }
 

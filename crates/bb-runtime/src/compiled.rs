@@ -31,6 +31,7 @@ struct Shared {
     factories: BTreeMap<&'static str, ComponentFactory>,
     passport: OnceLock<Result<Passport, PassportError>>,
     lowered: OnceLock<Result<Arc<Lowered>, Vec<VerifyError>>>,
+    model: OnceLock<Arc<ModelProto>>,
 }
 
 /// Why bytes are not a compiled program; whoever made them is at fault.
@@ -81,6 +82,11 @@ impl CompiledModel {
         model
     }
 
+    /// [`CompiledModel::to_model`], made once for all who share this program.
+    pub(crate) fn shared_model(&self) -> Arc<ModelProto> {
+        Arc::clone(self.0.model.get_or_init(|| Arc::new(self.to_model())))
+    }
+
     /// The program.
     pub fn program(&self) -> &Arc<Program> {
         &self.0.program
@@ -116,7 +122,13 @@ impl CompiledModel {
         factories: BTreeMap<&'static str, ComponentFactory>,
         passport: OnceLock<Result<Passport, PassportError>>,
     ) -> Self {
-        let shared = Shared { program: Arc::new(program), factories, passport, lowered: OnceLock::new() };
+        let shared = Shared {
+            program: Arc::new(program),
+            factories,
+            passport,
+            lowered: OnceLock::new(),
+            model: OnceLock::new(),
+        };
         Self(Arc::new(shared))
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::PeerId;
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
@@ -19,10 +21,9 @@ macro_rules! limits {
         /// The limits of a node, and what it reports.
         ///
         /// # Memory
-        /// Beside the installed model and what components hold, a node holds at most the ingress byte budget
-        /// (decoded values take at most twice their bytes), the outbound queue's bytes, and for each table
-        /// entries times a small constant: executions (a frame each), the address book's peers times addresses,
-        /// timers, dedup window, health entries, pending answers.
+        /// Beside the installed model, what components hold and what running programs made themselves, a node holds
+        /// at most [`memory_bound`](Self::memory_bound) bytes: the ingress budget, to which everything from outside is
+        /// charged by what it holds; the outbound queue's bytes; and for each table its entries times a small constant.
         ///
         /// ```
         /// use bb_runtime::NodeConfig;
@@ -41,6 +42,8 @@ macro_rules! limits {
             pub pending_deadline: Duration,
             /// Whether each op that ran yields an `OpCompleted` step.
             pub trace_ops: bool,
+            /// The node that the limits are for; `None` is any. Another one refuses them.
+            pub peer_id: Option<PeerId>,
         }
 
         impl Default for NodeConfig {
@@ -50,6 +53,7 @@ macro_rules! limits {
                     request_deadline: DEFAULT_REQUEST_DEADLINE,
                     pending_deadline: DEFAULT_PENDING_DEADLINE,
                     trace_ops: false,
+                    peer_id: None,
                 }
             }
         }
@@ -156,6 +160,13 @@ impl NodeConfig {
     #[must_use]
     pub fn with_pending_deadline(mut self, deadline: Duration) -> Self {
         self.pending_deadline = deadline;
+        self
+    }
+
+    /// The node that the limits are for.
+    #[must_use]
+    pub fn with_peer_id(mut self, peer: PeerId) -> Self {
+        self.peer_id = Some(peer);
         self
     }
 

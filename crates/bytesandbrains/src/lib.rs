@@ -17,8 +17,8 @@ pub use bb_compiler::Compiler;
 pub use bb_dsl::{Graph, Module};
 pub use bb_ir::{Address, PeerId, Shape, Tensor, TensorMap, Time, Value};
 pub use bb_runtime::{
-    CompiledModel, Config, DeliveryError, EngineStep, ExecId, InstallError, Node, NodeConfig, Outcome,
-    component, install,
+    CompiledModel, Config, Decision, DeliveryError, DenyReason, EngineStats, EngineStep, ExecId,
+    IngressHandle, InstallError, Node, NodeConfig, Outcome, PeerHealth, SendResult, component, install,
 };
 
 /// What a first program needs.

@@ -42,7 +42,7 @@ impl Engine {
     }
 
     pub(crate) fn book_lookup(&self, inputs: &mut Inputs) -> Result<Outputs, OpError> {
-        let addresses = self.peers.addresses(peer(inputs, 0)?);
+        let addresses = self.peers.known_addresses(peer(inputs, 0)?);
         Ok(one(Value::Addresses(addresses)))
     }
 

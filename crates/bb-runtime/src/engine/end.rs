@@ -121,7 +121,8 @@ impl Engine {
         }
         match outcome {
             Outcome::Completed => self.counters.executions_completed += 1,
-            _ => self.counters.executions_failed += 1,
+            Outcome::Cancelled(_) => self.counters.executions_cancelled += 1,
+            Outcome::Failed(_) => self.counters.executions_failed += 1,
         }
         self.steps.push(EngineStep::ExecutionFinished { exec_id: id, outcome });
     }

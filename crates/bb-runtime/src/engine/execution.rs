@@ -150,6 +150,17 @@ impl Executions {
         self.slots.iter().flatten().find(|execution| execution.id == id)
     }
 
+    /// Where an execution is in the table.
+    pub(crate) fn index_of(&self, id: ExecId) -> Option<u32> {
+        let held = |place: &Option<Execution>| place.as_ref().is_some_and(|execution| execution.id == id);
+        self.slots.iter().position(held).map(|index| index as u32)
+    }
+
+    /// How many have begun so far.
+    pub(crate) fn begun(&self) -> u64 {
+        self.begun
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }

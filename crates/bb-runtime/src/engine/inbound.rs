@@ -35,10 +35,6 @@ impl Engine {
         bytes: &[u8],
         load: Load,
     ) -> Result<(), DeliveryError> {
-        self.take_envelope(source, bytes, load).inspect_err(|error| self.counters.refused.note(error))
-    }
-
-    fn take_envelope(&mut self, source: PeerId, bytes: &[u8], load: Load) -> Result<(), DeliveryError> {
         let (byte_count, cap) = (bytes.len(), self.limits.envelope_bytes);
         if byte_count > cap {
             return Err(DeliveryError::OversizePayload { byte_count, cap });

@@ -77,6 +77,8 @@ pub(crate) struct Engine {
     pub(crate) wire: Wire,
     pub(crate) budget: Budget,
     pub(crate) rng: Rng,
+    /// What decides the jitter of waits for peers.
+    pub(crate) jitter_seed: u64,
     pub(crate) sink: Arc<dyn CompletionSink>,
     /// The time of the step; never goes back.
     pub(crate) now: Time,
@@ -92,6 +94,7 @@ pub(crate) struct Engine {
 pub(crate) struct Counters {
     pub(crate) executions_completed: u64,
     pub(crate) executions_failed: u64,
+    pub(crate) executions_cancelled: u64,
     /// Answers that came before the quorum was in and were not processed when it was.
     pub(crate) late_answers: u64,
     pub(crate) late_completions: u64,

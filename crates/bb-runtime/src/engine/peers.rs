@@ -60,6 +60,15 @@ impl Peers {
         self.book.peers().filter(allowed).collect()
     }
 
+    /// The addresses of a peer, best first.
+    pub(crate) fn known_addresses(&self, peer: PeerId) -> Arc<[Address]> {
+        let mut addresses = self.book.addresses(peer).peekable();
+        match addresses.peek() {
+            None => Arc::clone(&self.no_addresses),
+            Some(_) => addresses.map(|(_, address)| address.clone()).collect(),
+        }
+    }
+
     /// Where a message of `byte_count` bytes to `peer` may go, best first: where the operator says, and of the peer's
     /// own word what has proved itself or is tried.
     pub(crate) fn route(&mut self, peer: PeerId, byte_count: usize) -> Arc<[Address]> {
@@ -192,7 +201,7 @@ impl Engine {
 }
 
 /// The address book's part of a node's limits.
-pub(crate) fn book_config(limits: &NodeConfig) -> address_book::Config {
+pub(crate) const fn book_config(limits: &NodeConfig) -> address_book::Config {
     address_book::Config {
         peers: limits.address_book_peers,
         addresses_per_peer: limits.addresses_per_peer,
@@ -203,35 +212,35 @@ pub(crate) fn book_config(limits: &NodeConfig) -> address_book::Config {
 }
 
 /// The governor's part of a node's limits.
-pub(crate) fn governor_config(limits: &NodeConfig) -> governor::Config {
+pub(crate) const fn governor_config(limits: &NodeConfig) -> governor::Config {
     governor::Config {
         health_entries: limits.health_entries,
         listed_peers: limits.address_book_peers,
         events: limits.bus,
-        backoff: backoff::Config { entries: limits.health_entries, ..backoff::Config::default() },
-        ..governor::Config::default()
+        backoff: backoff::Config { entries: limits.health_entries, ..backoff::Config::DEFAULT },
+        ..governor::Config::DEFAULT
     }
 }
 
 /// The address proofs' part of a node's limits.
-pub(crate) fn proofs_config(limits: &NodeConfig) -> address_proofs::Config {
+pub(crate) const fn proofs_config(limits: &NodeConfig) -> address_proofs::Config {
     address_proofs::Config {
         entries: limits.health_entries,
         addresses_per_peer: limits.addresses_per_peer,
-        ..address_proofs::Config::default()
+        ..address_proofs::Config::DEFAULT
     }
 }
 
 /// What of a node's limits is the table's of answer times.
-pub(crate) fn rtt_config(limits: &NodeConfig) -> rtt::Config {
+pub(crate) const fn rtt_config(limits: &NodeConfig) -> rtt::Config {
     rtt::Config { entries: limits.health_entries }
 }
 
 /// Backpressure's part of a node's limits.
-pub(crate) fn backpressure_config(limits: &NodeConfig) -> backpressure::Config {
+pub(crate) const fn backpressure_config(limits: &NodeConfig) -> backpressure::Config {
     backpressure::Config {
         entries: limits.health_entries,
         events: limits.bus,
-        ..backpressure::Config::default()
+        ..backpressure::Config::DEFAULT
     }
 }

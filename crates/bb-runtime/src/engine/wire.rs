@@ -158,6 +158,10 @@ impl Engine {
         }
         let mut unresolved = BTreeSet::new();
         while let Some(Outgoing { peer, bytes }) = self.wire.outbound.pop() {
+            if let Decision::Deny(reason) = self.peers.governor.policy(peer) {
+                self.steps.push(EngineStep::PeerBlocked { peer, reason });
+                continue;
+            }
             let addresses = self.peers.route(peer, bytes.len());
             if addresses.is_empty() && unresolved.insert(peer) {
                 self.steps.push(EngineStep::PeerResolveFailed { peer });

@@ -7,12 +7,20 @@ use thiserror::Error;
 
 use crate::contracts::{BackendError, ComponentError};
 use crate::limits::NodeConfigError;
-use crate::{OpId, OpRef, Role};
+use crate::{OpId, OpRef, PeerId, Role};
 
 /// Why a program was not installed; nothing is left behind.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum InstallError {
+    /// The limits are for another peer.
+    #[error("the limits are for {got}, the node is {expected}")]
+    OtherPeer {
+        /// Who the node is.
+        expected: PeerId,
+        /// Whom the limits are for.
+        got: PeerId,
+    },
     /// A slot without a component.
     #[error("slot `{slot}` is not bound to a component; bind it with the compiler")]
     Unbound {

@@ -1,9 +1,11 @@
 //! What can go wrong, one enum an operation.
 
+mod configure;
 mod delivery;
 mod install;
 mod op;
 
+pub use configure::{ConfigureError, Unconfigured};
 pub use delivery::{DeliveryError, ReceiveError, ValueFault};
 pub use install::{InstallError, UnresolvedOp, UnsupportedOp};
 pub use op::{OpError, PeerFailure, QuorumFailure};

@@ -215,6 +215,16 @@ impl Ingress {
         self.0.lanes.close_inputs()
     }
 
+    /// Refuses inputs from now on; completions are still taken. Whether it was open to input.
+    pub(crate) fn close_inputs(&self) -> bool {
+        self.0.lanes.close_inputs()
+    }
+
+    /// Whether it refuses inputs.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.lanes.is_closed()
+    }
+
     /// Inputs that wait, and how many may.
     pub(crate) fn depth(&self) -> (usize, usize) {
         (self.0.lanes.depth(), self.0.lanes.capacity())

@@ -27,5 +27,7 @@ pub fn install(
     let checked = check::check(&model, targets, &config)?;
     let components = construct::construct(&model, &checked, &config)?;
     let check::Checked { lowered, program, targets, .. } = checked;
-    Node::build(peer_id, addresses, lowered, program, targets.into(), components, config)
+    let mut node = Node::build(peer_id, addresses, lowered, program, targets.into(), components, config)?;
+    node.set_model(model);
+    Ok(node)
 }

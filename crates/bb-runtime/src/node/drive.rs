@@ -20,6 +20,7 @@ impl Node {
     pub fn step(&mut self, now: Time) -> Vec<EngineStep> {
         let span = tracing::trace_span!("step", peer = %self.engine.peer_id);
         let _entered = span.enter();
+        self.has_stepped = true;
         let engine = &mut self.engine;
         engine.now = engine.now.max(now);
         engine.start_time();
@@ -48,7 +49,7 @@ impl Node {
             engine.steps.push(EngineStep::CycleBudgetExceeded { ops_invoked });
         }
         engine.is_stepping = false;
-        std::mem::take(&mut engine.steps)
+        self.hand_out()
     }
 
     /// [`Node::step`] at the time of the node's clock; `Pending` wakes when another thread hands something in.
@@ -121,6 +122,7 @@ impl Node {
         match taken {
             Ok(()) | Err(DeliveryError::PeerDenied { .. }) => {}
             Err(error) => {
+                self.engine.counters.refused.note(&error);
                 self.engine.publish(bus::DELIVERY_REFUSED, || Value::Str(error.to_string().into()));
                 self.engine.steps.push(EngineStep::IngressFailed { peer, error });
             }

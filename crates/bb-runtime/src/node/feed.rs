@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use bb_framework::Charge;
 use bb_framework::backpressure::Load;
-use bb_ir::wire_codec::{DecodeLimits, scan};
+use bb_ir::wire_codec::{DecodeLimits, Scanned, scan};
 
 use super::Node;
 use crate::engine::bus;
@@ -34,6 +34,7 @@ impl Node {
     }
 
     fn start(&mut self, module: &str, inputs: &[(&str, &[u8])]) -> Result<ExecId, DeliveryError> {
+        self.check_open()?;
         let engine = &mut self.engine;
         let (index, target) = find_target(&engine.targets, module)?;
         let region = entry(target)?;
@@ -65,9 +66,16 @@ impl Node {
         if engine.executions.len() >= capacity {
             return Err(DeliveryError::QueueFull { capacity });
         }
-        let charge = engine.charge(byte_count)?;
-        let mut values: SmallVec<[Option<Held>; 4]> = SmallVec::with_capacity(order.len());
+        let mut scanned: SmallVec<[Scanned<'_>; 4]> = SmallVec::with_capacity(order.len());
+        let mut held_bytes = 0;
         for (argument, value) in arguments.iter().zip(order.into_iter().flatten()) {
+            let value = look_over(target, argument, value)?;
+            held_bytes += value.heap_bytes();
+            scanned.push(value);
+        }
+        let charge = engine.charge(byte_count.max(held_bytes))?;
+        let mut values: SmallVec<[Option<Held>; 4]> = SmallVec::with_capacity(scanned.len());
+        for (argument, value) in arguments.iter().zip(scanned) {
             values.push(Some(held(decode(target, argument, value)?, &charge)));
         }
         let region = Arc::clone(region);
@@ -93,6 +101,7 @@ impl Node {
     }
 
     fn deliver(&mut self, module: &str, input: &str, value: &[u8]) -> Result<Option<ExecId>, DeliveryError> {
+        self.check_open()?;
         let (target, held) = find_target(&self.engine.targets, module)?;
         let input = find_input(held, entry(held)?, input)?;
         let (byte_count, cap) = (value.len(), self.engine.limits.app_event_bytes);
@@ -111,15 +120,17 @@ impl Node {
         let span = tracing::debug_span!("deliver_inbound", %source);
         let _entered = span.enter();
         let (queued, capacity) = self.ingress.depth();
-        let taken = self.engine.deliver_inbound(source, envelope, Load { queued, of_sender: 1, capacity });
+        let load = Load { queued, of_sender: 1, capacity };
+        let taken = self.check_open().and_then(|()| self.engine.deliver_inbound(source, envelope, load));
         self.tell_refused(taken)
     }
 
-    /// Says on the bus that an input was refused; of denied peers nothing is said.
+    /// Counts an input that was refused, and says so on the bus; of denied peers nothing is said.
     fn tell_refused<T>(&mut self, taken: Result<T, DeliveryError>) -> Result<T, DeliveryError> {
         if let Err(error) = &taken
             && !matches!(error, DeliveryError::PeerDenied { .. })
         {
+            self.engine.counters.refused.note(error);
             self.engine.publish(bus::DELIVERY_REFUSED, || Value::Str(error.to_string().into()));
         }
         taken
@@ -130,12 +141,16 @@ impl Node {
         self.ingress.handle()
     }
 
+    fn check_open(&self) -> Result<(), DeliveryError> {
+        if self.ingress.is_closed() { Err(DeliveryError::Closed) } else { Ok(()) }
+    }
+
     /// Takes an event whose bytes are charged.
     pub(super) fn take_event(
         &mut self,
         input: EventInput,
         value: &[u8],
-        charge: Charge,
+        mut charge: Charge,
     ) -> Result<Option<ExecId>, DeliveryError> {
         let EventInput { target: index, input } = input;
         let target = &self.engine.targets[index as usize];
@@ -150,7 +165,12 @@ impl Node {
         if completes && self.engine.executions.len() >= capacity {
             return Err(DeliveryError::QueueFull { capacity });
         }
-        let value = decode(target, &arguments[input as usize], value)?;
+        let argument = &arguments[input as usize];
+        let scanned = look_over(target, argument, value)?;
+        if scanned.heap_bytes() > charge.byte_count() {
+            charge = self.engine.charge(scanned.heap_bytes())?;
+        }
+        let value = decode(target, argument, scanned)?;
         self.lines.push(index, input, held(value, &charge));
         if !completes {
             return Ok(None);
@@ -211,9 +231,17 @@ fn find_input(target: &Target, region: &Region, input: &str) -> Result<u32, Deli
     }
 }
 
-fn decode(target: &Target, argument: &Argument, bytes: &[u8]) -> Result<Value, DeliveryError> {
-    let decoded = Value::decode(bytes);
-    let value = decoded.map_err(|error| invalid(target, argument, ValueFault::Malformed(error)))?;
+fn look_over<'b>(
+    target: &Target,
+    argument: &Argument,
+    bytes: &'b [u8],
+) -> Result<Scanned<'b>, DeliveryError> {
+    scan(bytes, &DecodeLimits::default())
+        .map_err(|error| invalid(target, argument, ValueFault::Malformed(error)))
+}
+
+fn decode(target: &Target, argument: &Argument, scanned: Scanned<'_>) -> Result<Value, DeliveryError> {
+    let value = scanned.decode().map_err(|error| invalid(target, argument, ValueFault::Malformed(error)))?;
     if argument.ty.admits(&value) {
         return Ok(value);
     }

@@ -4,12 +4,14 @@
 //! knows and allows, [`drive`] lets it work.
 
 mod command;
+mod configure;
 mod drive;
 mod feed;
 mod lines;
 mod peers;
 mod program;
 mod stats;
+mod tap;
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,7 +22,9 @@ use bb_ir::Digest;
 use self::feed::Gate;
 use self::lines::Lines;
 pub use self::peers::PeerHealth;
-pub use self::stats::{EngineStats, LinkedComponent};
+pub use self::stats::{ComponentRef, EngineStats, LinkedComponent};
+use self::tap::Tap;
+pub use self::tap::TelemetryTap;
 use crate::engine::bus::Bus;
 use crate::engine::components::Components;
 use crate::engine::dense::{Lowered, Target};
@@ -35,14 +39,16 @@ use crate::engine::wait::{Leases, Waits};
 use crate::engine::wire::Wire;
 use crate::engine::{Counters, Engine};
 use crate::ingress::Ingress;
-use crate::{Address, Clock, Config, ExecId, InstallError, NodeConfig, PeerId, Time};
+use crate::onnx::ModelProto;
+use crate::{Address, Clock, CompiledModel, Config, ExecId, InstallError, NodeConfig, PeerId, Role, Time};
 
 /// A node: installed programs, their components, and what is under way. It opens no socket, starts no thread and
 /// reads no clock but the one it was given.
 ///
-/// - **look**: [`peer_id`](Self::peer_id) [`config`](Self::config) [`incarnation`](Self::incarnation)
+/// - **look**: [`peer_id`](Self::peer_id) [`config`](Self::config) [`incarnation`](Self::incarnation) [`model`](Self::model)
 ///   [`program_digest`](Self::program_digest) [`loaded_modules`](Self::loaded_modules)
-///   [`linked_components`](Self::linked_components) [`slot`](Self::slot)
+///   [`linked_components`](Self::linked_components) [`slot`](Self::slot) [`slots_iter`](Self::slots_iter)
+///   [`roles_for`](Self::roles_for)
 ///   [`execution_state`](Self::execution_state) [`pending_async_count`](Self::pending_async_count)
 ///   [`engine_stats`](Self::engine_stats) [`local_addresses`](Self::local_addresses)
 ///   [`peer_address`](Self::peer_address) [`resolve_peer_addresses`](Self::resolve_peer_addresses)
@@ -51,14 +57,20 @@ use crate::{Address, Clock, Config, ExecId, InstallError, NodeConfig, PeerId, Ti
 ///   [`metric`](Self::metric) [`metrics`](Self::metrics) [`phase_count`](Self::phase_count)
 /// - **feed**: [`invoke`](Self::invoke) [`deliver_event`](Self::deliver_event)
 ///   [`deliver_inbound`](Self::deliver_inbound) [`ingress_handle`](Self::ingress_handle)
-/// - **command**: [`add_peer`](Self::add_peer) [`block_peer`](Self::block_peer)
-///   [`unblock_peer`](Self::unblock_peer) [`enter_phase`](Self::enter_phase)
+/// - **command**: [`with_config`](Self::with_config) [`add_peer`](Self::add_peer)
+///   [`block_peer`](Self::block_peer) [`unblock_peer`](Self::unblock_peer) [`set_allowlist`](Self::set_allowlist)
+///   [`add_local_address`](Self::add_local_address) [`forget_local_address`](Self::forget_local_address)
+///   [`set_telemetry_tap`](Self::set_telemetry_tap) [`cancel`](Self::cancel) [`close`](Self::close)
+///   [`enter_phase`](Self::enter_phase)
 /// - **drive**: [`poll`](Self::poll) [`step`](Self::step); their steps must be looked at
 pub struct Node {
     engine: Engine,
     ingress: Ingress,
     lines: Lines,
     clock: Arc<dyn Clock>,
+    model: Option<CompiledModel>,
+    tap: Tap,
+    has_stepped: bool,
 }
 
 impl Node {
@@ -73,10 +85,16 @@ impl Node {
     ) -> Result<Self, InstallError> {
         let clock = config.take_clock();
         let limits = config.node;
+        if let Some(got) = limits.peer_id
+            && got != peer_id
+        {
+            return Err(InstallError::OtherPeer { expected: peer_id, got });
+        }
         let mut seed = config.seed.to_le_bytes().to_vec();
         seed.extend_from_slice(peer_id.as_bytes());
         let mut rng = Rng::from_seed(Digest::of(&seed).0);
-        let mut peers = Peers::new(peer_id, &limits, rng.u64());
+        let jitter_seed = rng.u64();
+        let mut peers = Peers::new(peer_id, &limits, jitter_seed);
         for address in addresses {
             peers.book.add_local_address(address)?;
         }
@@ -105,13 +123,26 @@ impl Node {
             limits,
             budget,
             rng,
+            jitter_seed,
             sink: ingress.completion_sink(),
             now: Time::ZERO,
             is_stepping: false,
             steps: Vec::new(),
             counters: Counters::default(),
         };
-        Ok(Self { engine, ingress, lines: Lines::default(), clock })
+        Ok(Self {
+            engine,
+            ingress,
+            lines: Lines::default(),
+            clock,
+            model: None,
+            tap: Tap::default(),
+            has_stepped: false,
+        })
+    }
+
+    pub(crate) fn set_model(&mut self, model: CompiledModel) {
+        self.model = Some(model);
     }
 
     /// Who the node is.
@@ -134,6 +165,19 @@ impl Node {
         self.engine.wire.program
     }
 
+    /// The program that it runs, as one ONNX model; nodes that were given the same one share it.
+    ///
+    /// ```
+    /// # use bb_runtime::Node;
+    /// # fn show(node: &Node) {
+    /// let functions = node.model().map_or(0, |model| model.functions.len());
+    /// # let _ = functions;
+    /// # }
+    /// ```
+    pub fn model(&self) -> Option<Arc<ModelProto>> {
+        self.model.as_ref().map(CompiledModel::shared_model)
+    }
+
     /// The installed targets, in the order in which they were installed.
     pub fn loaded_modules(&self) -> impl Iterator<Item = &str> {
         self.engine.targets.iter().map(|target| target.name.as_str())
@@ -143,10 +187,22 @@ impl Node {
     pub fn linked_components(&self) -> impl Iterator<Item = LinkedComponent<'_>> {
         let slots = &self.engine.lowered.slots;
         self.engine.components.iter().map(|(slot, component)| LinkedComponent {
+            component: ComponentRef(slot),
             slot: slots[slot as usize].name.as_str(),
             type_name: component.type_name(),
+            package: component.type_name().split("::").next().unwrap_or_default(),
             roles: component.roles(),
         })
+    }
+
+    /// The slots that have a component, in the order of the program.
+    pub fn slots_iter(&self) -> impl Iterator<Item = (&str, ComponentRef)> {
+        self.linked_components().map(|held| (held.slot, held.component))
+    }
+
+    /// The roles of a component; none if the reference is another node's.
+    pub fn roles_for(&self, component: ComponentRef) -> &'static [Role] {
+        self.linked_components().find(|held| held.component == component).map_or(&[], |held| held.roles)
     }
 
     /// The component of a slot.

@@ -3,13 +3,21 @@
 use super::Node;
 use crate::{Refusals, Role};
 
+/// Names a component within its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ComponentRef(pub(super) u32);
+
 /// A component and the slot it stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkedComponent<'a> {
-    /// The slot.
+    /// What names it within its node.
+    pub component: ComponentRef,
+    /// The slot: the name of this instance.
     pub slot: &'a str,
     /// Its type.
     pub type_name: &'static str,
+    /// The package of its type: what stands before the first `::` of its name.
+    pub package: &'static str,
     /// Its roles.
     pub roles: &'static [Role],
 }
@@ -61,8 +69,10 @@ pub struct EngineStats {
     pub ops_fired: u64,
     /// Executions that ended well.
     pub executions_completed: u64,
-    /// Executions that failed or were cancelled.
+    /// Executions that failed.
     pub executions_failed: u64,
+    /// Executions that were cancelled.
+    pub executions_cancelled: u64,
     /// Messages queued to be sent.
     pub messages_sent: u64,
     /// Messages taken.
@@ -103,6 +113,22 @@ pub struct EngineStats {
     pub sources_skipped: u64,
     /// Records and counters beyond the cap of names.
     pub records_refused: u64,
+    /// Addresses of peers evicted to make room for others.
+    pub addresses_evicted: u64,
+    /// Claims of addresses that were refused.
+    pub addresses_refused: u64,
+    /// Message ids that were forgotten to make room for others.
+    pub dedup_evicted: u64,
+    /// Peers whose health, waits or answer times were forgotten to make room for others.
+    pub health_evicted: u64,
+    /// Peers evicted from the address book to make room for others.
+    pub peers_evicted: u64,
+    /// News of peers that were dropped because more came in than may wait.
+    pub peer_events_dropped: u64,
+    /// Requests that could not begin because too many were in flight.
+    pub requests_refused: u64,
+    /// Panics of the telemetry tap.
+    pub tap_panics: u64,
 }
 
 impl Node {
@@ -110,6 +136,7 @@ impl Node {
     pub fn engine_stats(&self) -> EngineStats {
         let engine = &self.engine;
         let governor = engine.peers.governor.counters();
+        let book = engine.peers.book.counters();
         let backpressure = engine.peers.backpressure.counters();
         EngineStats {
             frontier: engine.frontier.len(),
@@ -134,6 +161,7 @@ impl Node {
             ops_fired: engine.counters.ops_fired,
             executions_completed: engine.counters.executions_completed,
             executions_failed: engine.counters.executions_failed,
+            executions_cancelled: engine.counters.executions_cancelled,
             messages_sent: engine.wire.sent,
             messages_received: engine.wire.received,
             denied_inbound: governor.denied_inbound,
@@ -154,6 +182,18 @@ impl Node {
             bus_dropped: engine.bus.dropped,
             sources_skipped: engine.timers.skipped,
             records_refused: engine.records.refused,
+            addresses_evicted: book.addresses_evicted,
+            addresses_refused: book.refused,
+            dedup_evicted: engine.wire.seen.evicted(),
+            health_evicted: governor.evicted
+                + engine.peers.governor.backoff().evicted()
+                + engine.peers.rtt.evicted(),
+            peers_evicted: book.peers_evicted,
+            peer_events_dropped: governor.events_dropped
+                + backpressure.events_dropped
+                + engine.peers.heard_dropped,
+            requests_refused: engine.wire.requests.refused(),
+            tap_panics: self.tap.panics,
         }
     }
 }

@@ -12,4 +12,5 @@ mod federation;
 mod feeding;
 mod installing;
 mod messages;
+mod policy;
 mod pressure;
