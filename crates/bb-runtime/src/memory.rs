@@ -31,8 +31,8 @@ impl NodeConfig {
     ///
     /// ```
     /// use bb_runtime::NodeConfig;
-    /// assert!(NodeConfig::edge().memory_bound() < 20 << 20);
-    /// assert!(NodeConfig::default().memory_bound() < 1 << 30);
+    /// assert!(NodeConfig::edge().memory_bound() < 32 << 20);
+    /// assert!(NodeConfig::default().memory_bound() < 2 << 30);
     /// ```
     pub const fn memory_bound(&self) -> usize {
         let outbound = outbound::Config { messages: self.outbound_count, bytes: self.outbound_bytes };
