@@ -30,6 +30,7 @@ fn steps(root: &Path) -> Vec<Step> {
         decoders(root),
         loom(root),
         fuzz(root),
+        simulate(root),
         example(root, "example-quickstart", "quickstart"),
         example(root, "example-federated", "federated"),
         Step::cargo("demo", "cargo run --release -- demo", root, &demo),
@@ -52,6 +53,16 @@ fn tests(root: &Path) -> Step {
             step::run(step::cargo(&root, &["test", "--doc", "--workspace", "--locked"]))?;
             Ok(Some("cargo nextest, and cargo test --doc".to_owned()))
         }),
+    }
+}
+
+/// Whole systems under faults; `cargo xtask simulate --seeds 1000` is the long run.
+fn simulate(root: &Path) -> Step {
+    let command = step::simulate(root, false, &["--seeds".to_owned(), "200".to_owned()]);
+    Step {
+        name: "simulate",
+        mend: "play the run again with the command that it printed",
+        action: Box::new(move || step::run(command).map(|()| Some("200 seeds".to_owned()))),
     }
 }
 

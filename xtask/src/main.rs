@@ -49,6 +49,12 @@ enum Command {
     },
     /// Tries every interleaving of the threads that meet at a node's queue
     Loom,
+    /// Runs whole systems under faults and checks their invariants at every step
+    Simulate {
+        /// What the simulator takes: `--seeds N`, or `--seed S --keep N,N`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+        arguments: Vec<String>,
+    },
     /// Checks dependencies, sources, words, links and licences
     Tidy,
 }
@@ -61,6 +67,7 @@ fn main() -> ExitCode {
         Command::Fix => fix::run(&root),
         Command::Fuzz { seconds, target } => fuzz::run(&root, seconds, &target),
         Command::Loom => step::run_all(vec![ci::loom(&root)]),
+        Command::Simulate { arguments } => step::run(step::simulate(&root, true, &arguments)),
         Command::Tidy => step::run_all(vec![tidy::step(&root), step::codegen(&root, true)]),
     };
     match result {

@@ -77,6 +77,16 @@ pub(crate) fn codegen(root: &Path, check: bool) -> Step {
     }
 }
 
+/// The simulator, whose runs are many enough to be worth an optimized build.
+pub(crate) fn simulate(root: &Path, is_optimized: bool, arguments: &[String]) -> Command {
+    let mut command = cargo(root, &["run", "--quiet", "--package", "bb-sim", "--bin", "simulate"]);
+    if is_optimized {
+        command.arg("--release");
+    }
+    command.arg("--").args(arguments);
+    command
+}
+
 /// A cargo command in `root`.
 pub(crate) fn cargo(root: &Path, arguments: &[&str]) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
