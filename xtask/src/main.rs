@@ -6,6 +6,7 @@
 mod ci;
 mod fix;
 mod fuzz;
+mod onnx_suite;
 mod step;
 mod tidy;
 
@@ -55,6 +56,15 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
         arguments: Vec<String>,
     },
+    /// Runs the ONNX node cases on every backend and prints a table by op
+    OnnxSuite {
+        /// Also the cases that come with the PyPI package `onnx`, which is fetched
+        #[arg(long)]
+        all: bool,
+        /// Prints each case that does not pass, and why
+        #[arg(long)]
+        failures: bool,
+    },
     /// Checks dependencies, sources, words, links and licences
     Tidy,
 }
@@ -68,6 +78,7 @@ fn main() -> ExitCode {
         Command::Fuzz { seconds, target } => fuzz::run(&root, seconds, &target),
         Command::Loom => step::run_all(vec![ci::loom(&root)]),
         Command::Simulate { arguments } => step::run(step::simulate(&root, true, &arguments)),
+        Command::OnnxSuite { all, failures } => onnx_suite::run(&root, all, failures),
         Command::Tidy => step::run_all(vec![tidy::step(&root), step::codegen(&root, true)]),
     };
     match result {

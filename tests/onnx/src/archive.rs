@@ -37,9 +37,17 @@ pub struct DataSet {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ArchiveError {
-    /// It is damaged.
-    #[error("data/node.tar.xz cannot be unpacked; restore the committed file")]
+    /// It is damaged, or a folder cannot be read.
+    #[error("the cases cannot be read; restore data/node.tar.xz, or look at the folder that was given")]
     Io(#[from] std::io::Error),
+    /// A model that is none.
+    #[error("the model of case `{name}` cannot be read")]
+    Model {
+        /// The case.
+        name: String,
+        /// Why.
+        source: prost::DecodeError,
+    },
     /// A file that no case has.
     #[error("data/node.tar.xz holds `{path}`, which is no file of a case")]
     UnknownFile {
@@ -94,6 +102,7 @@ fn case<'a>(cases: &'a mut BTreeMap<String, Case>, name: &str) -> &'a mut Case {
     cases.entry(name.to_owned()).or_insert_with(|| Case { name: name.to_owned(), ..Case::default() })
 }
 
-fn number(text: &str, prefix: &str, suffix: &str) -> Option<usize> {
+/// The number between a prefix and a suffix.
+pub(crate) fn number(text: &str, prefix: &str, suffix: &str) -> Option<usize> {
     text.strip_prefix(prefix)?.strip_suffix(suffix)?.parse().ok()
 }
