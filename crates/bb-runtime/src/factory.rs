@@ -5,8 +5,8 @@ use std::fmt;
 
 use crate::Role;
 use crate::contracts::{
-    Aggregator, Backend, Component, ComponentError, DataSource, Dependency, Model, PeerSelector, StateReader,
-    StateWriter,
+    Aggregator, Answer, Backend, Component, ComponentError, DataSource, Dependency, Model, OpContext,
+    PeerSelector, StateReader, StateWriter,
 };
 
 /// Which role traits a component implements; written by [`component!`](crate::component).
@@ -79,6 +79,13 @@ pub trait DynComponent: Send {
     fn as_model(&mut self) -> Option<&mut dyn Model>;
     /// As a peer selector, if it is one.
     fn as_peer_selector(&mut self) -> Option<&mut dyn PeerSelector>;
+    /// [`Component::HAS_BOOTSTRAP`].
+    fn has_bootstrap(&self) -> bool;
+    /// [`Component::bootstrap`].
+    ///
+    /// # Errors
+    /// The component's own.
+    fn bootstrap(&mut self, cx: &mut OpContext<'_>) -> Result<Answer<()>, ComponentError>;
     /// [`Component::save`].
     ///
     /// # Errors
@@ -112,6 +119,12 @@ impl<C: Component + Roles> DynComponent for C {
     }
     fn as_peer_selector(&mut self) -> Option<&mut dyn PeerSelector> {
         Roles::as_peer_selector(self)
+    }
+    fn has_bootstrap(&self) -> bool {
+        C::HAS_BOOTSTRAP
+    }
+    fn bootstrap(&mut self, cx: &mut OpContext<'_>) -> Result<Answer<()>, ComponentError> {
+        Component::bootstrap(self, cx)
     }
     fn save(&self, out: &mut StateWriter) -> Result<(), ComponentError> {
         Component::save(self, out)

@@ -37,14 +37,17 @@ pub use contracts::{
     DataSource, Dependency, Evaluation, ExecId, Executable, Fit, FitReport, Meta, Model, OpContext, Outputs,
     PeerSelector, StateReader, StateWriter,
 };
+pub use engine::bootstrap::BootstrapStatus;
 pub use engine::execution::ExecutionState;
-pub use error::{DeliveryError, InstallError, OpError};
+pub use error::{BootstrapError, DeliveryError, InstallError, OpError};
 pub use factory::{ComponentFactory, DynComponent, Roles};
 pub use ingress::{IngressHandle, SendResult};
 pub use install::install;
 pub use limits::NodeConfig;
 pub use name::Name;
-pub use node::{ComponentRef, EngineStats, LinkedComponent, Node, PeerHealth, TelemetryTap};
+pub use node::{
+    BootstrapRequest, BootstrapTarget, ComponentRef, EngineStats, LinkedComponent, Node, PeerHealth, TelemetryTap,
+};
 pub use op_ref::OpRef;
 pub use refusals::Refusals;
 pub use step::{EngineStep, Outcome};

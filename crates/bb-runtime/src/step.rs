@@ -44,6 +44,11 @@ pub enum EngineStep {
         /// How long it waits at most.
         deadline: Duration,
     },
+    /// A bootstrap is done.
+    BootstrapComplete {
+        /// The target, or the slot of a component.
+        target: Name,
+    },
     /// The step ran as many ops as it may, and ops are left; step again.
     CycleBudgetExceeded {
         /// How many ran.
@@ -130,6 +135,11 @@ pub enum EngineStep {
         name: Name,
         /// The last value, or the count so far (`u64`).
         value: Value,
+    },
+    /// A bootstrap waits: for a component's answer, for peers, or for time; once a wait.
+    WaitingOnBootstrap {
+        /// The target, or the slot of a component.
+        target: Name,
     },
     /// A fill of an envelope could not be taken; its siblings were.
     WireReceiveFailed {

@@ -17,8 +17,9 @@ pub use bb_compiler::Compiler;
 pub use bb_dsl::{Graph, Module};
 pub use bb_ir::{Address, PeerId, Shape, Tensor, TensorMap, Time, Value};
 pub use bb_runtime::{
-    CompiledModel, Config, Decision, DeliveryError, DenyReason, EngineStats, EngineStep, ExecId,
-    IngressHandle, InstallError, Node, NodeConfig, Outcome, PeerHealth, SendResult, component, install,
+    BootstrapError, BootstrapRequest, BootstrapStatus, BootstrapTarget, CompiledModel, Config, Decision,
+    DeliveryError, DenyReason, EngineStats, EngineStep, ExecId, IngressHandle, InstallError, Node, NodeConfig,
+    Outcome, PeerHealth, SendResult, component, install,
 };
 
 /// What a first program needs.
@@ -26,8 +27,8 @@ pub mod prelude {
     pub use bb_compiler::Compiler;
     pub use bb_cpu::CpuBackend;
     pub use bb_dsl::{
-        AggregatorSlot, BackendSlot, DataSourceSlot, Fit, Graph, ModelSlot, Module, PeerSelectorSlot, Quorum,
-        millis, secs,
+        AggregatorSlot, BackendSlot, DataSourceSlot, Fit, Graph, Hold, Limit, ModelSlot, Module,
+        PeerSelectorSlot, Phase, Quorum, Serialize, millis, secs,
     };
     pub use bb_ir::{Address, PeerId, Shape, Tensor, TensorMap, Time, Value};
     pub use bb_learn::aggregators::FedAvg;
@@ -36,5 +37,7 @@ pub mod prelude {
     pub use bb_learn::onnx_model::{OnnxModel, OnnxModelConfig, OnnxModelOptions};
     pub use bb_learn::programs::FedAvgRound;
     pub use bb_learn::selectors::{AllPeers, ConstantPeers};
-    pub use bb_runtime::{CompiledModel, Config, EngineStep, ExecId, Node, NodeConfig, Outcome, install};
+    pub use bb_runtime::{
+        BootstrapTarget, CompiledModel, Config, EngineStep, ExecId, Node, NodeConfig, Outcome, install,
+    };
 }

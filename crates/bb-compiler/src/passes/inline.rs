@@ -1,6 +1,9 @@
 //! Needs: a recorded program whose modules call one another.
-//! Establishes: the root module alone, every call replaced by the ops of the module that it called.
+//! Establishes: the root module alone, every call replaced by the ops of the module that it called; its bootstrap
+//! has those of the modules that it calls, see [`bootstraps`].
 //! Example: `y = module::Relu(x)` -> `Relu:1/relu = Relu(x)`, and `Relu:1/relu` wherever `y` was read.
+
+mod bootstraps;
 
 use std::mem;
 
@@ -12,6 +15,8 @@ use crate::edit::{is_tensor_op, nested, nested_mut, order_effects, renumber, tou
 use crate::{Context, Diagnostics};
 
 pub(crate) fn inline(p: &mut Program, _: &Context) -> Result<(), Diagnostics> {
+    let (mut bootstrap, called) = bootstraps::gather(p);
+    p.modules.extend(called);
     let mut inliner = Inliner {
         index: p.modules.iter().enumerate().map(|(index, module)| (module.name.clone(), index)).collect(),
         bodies: p.modules.iter_mut().map(|module| State::Recorded(mem::take(&mut module.body))).collect(),
@@ -22,6 +27,12 @@ pub(crate) fn inline(p: &mut Program, _: &Context) -> Result<(), Diagnostics> {
         && let State::Inlined(body) = &mut inliner.bodies[0]
     {
         p.modules[0].body = mem::take(body);
+    }
+    if let Some(graph) = &mut bootstrap {
+        inliner.graph(graph, &mut Vec::new(), &mut HashMap::new());
+    }
+    if let Some(root) = p.modules.first_mut() {
+        root.bootstrap = bootstrap;
         p.modules.truncate(1);
     }
     inliner.diagnostics.into_result()

@@ -29,6 +29,16 @@ pub(crate) fn partition(p: &mut Program, _: &Context) -> Result<(), Diagnostics>
             Err(diagnostic) => diagnostics.push(diagnostic),
         }
     }
+    for (class, graph) in root.bootstrap.into_iter().flat_map(by_class) {
+        if let Some(source) = graph.nodes.iter().find(|node| node.op.is_source()) {
+            diagnostics.push(
+                Diagnostic::new(format!("{} inside a bootstrap", source.op.name()))
+                    .label(source.span.clone(), "a bootstrap is started by the host")
+                    .help("record it in the body, where it starts executions of its own"),
+            );
+        }
+        regions.push((class, RegionKind::Bootstrap, graph));
+    }
     let places: Vec<(usize, usize)> =
         regions.iter().map(|(class, ..)| split.reserve(class.as_deref().unwrap_or_default())).collect();
     for ((class, kind, graph), place) in regions.into_iter().zip(places) {

@@ -9,20 +9,54 @@ use bb_ir::Diagnostic;
 use bb_ir::program::{Attribute, Graph, Node, Program, Span, ValueId, domains};
 use hashbrown::HashMap;
 
-use crate::edit::{
-    module_graphs, nested_mut, order_effects, producers, reads, retain_nodes, short_name, text,
-};
+use crate::edit::{nested_mut, order_effects, producers, reads, retain_nodes, short_name, text};
 use crate::{Context, Diagnostics};
 
 pub(crate) fn place(p: &mut Program, _: &Context) -> Result<(), Diagnostics> {
     let mut diagnostics = Diagnostics::default();
-    for graph in module_graphs(p) {
-        if uses_classes(graph) {
-            place_graph(graph, &mut diagnostics);
+    for module in &mut p.modules {
+        place_module_graph(&mut module.body, &mut diagnostics);
+        let classes: BTreeSet<&String> =
+            module.body.nodes.iter().filter_map(|node| node.place.as_ref()).collect();
+        let Some(bootstrap) = &mut module.bootstrap else { continue };
+        match (classes.len(), classes.first()) {
+            (1, Some(only)) => {
+                for node in bootstrap.nodes.iter_mut().filter(|node| node.place.is_none()) {
+                    node.place = Some((*only).clone());
+                }
+            }
+            (0, _) if uses_classes(bootstrap) => {
+                let placed = bootstrap.nodes.iter().find(|node| node.place.is_some());
+                let span = placed.or(bootstrap.nodes.first()).map(|node| node.span.clone());
+                diagnostics.push(
+                    Diagnostic::new(format!(
+                        "the bootstrap of `{}` names a class or crosses the wire, but its body names no class",
+                        module.name
+                    ))
+                    .label(span.unwrap_or_default(), "recorded here")
+                    .help("say in the body too where it runs: `g.on(\"class\", |g| …)`"),
+                );
+                continue;
+            }
+            _ if !uses_classes(bootstrap) && classes.len() > 1 => {
+                if let Some(node) = bootstrap.nodes.first() {
+                    let classes = classes.into_iter().cloned().collect();
+                    diagnostics.push(unplaced(node, &classes));
+                }
+                continue;
+            }
+            _ => {}
         }
-        order_effects(graph);
+        place_module_graph(bootstrap, &mut diagnostics);
     }
     diagnostics.into_result()
+}
+
+fn place_module_graph(graph: &mut Graph, diagnostics: &mut Diagnostics) {
+    if uses_classes(graph) {
+        place_graph(graph, diagnostics);
+    }
+    order_effects(graph);
 }
 
 /// Whether any op names a class or crosses the wire.

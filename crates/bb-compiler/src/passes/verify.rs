@@ -27,17 +27,5 @@ pub(crate) fn verify(p: &mut Program, _: &Context) -> Result<(), Diagnostics> {
                 .help("record one: `module.build()?`"),
         );
     }
-    for module in p.modules.iter().filter(|module| module.bootstrap.is_some()) {
-        let first =
-            module.bootstrap.iter().flat_map(|graph| &graph.nodes).map(|node| node.span.clone()).next();
-        diagnostics.push(
-            Diagnostic::new(format!(
-                "module `{}` records a bootstrap, which is not compiled yet",
-                module.name
-            ))
-            .label(first.unwrap_or_default(), "recorded here")
-            .help("give the component its initial state through its configuration"),
-        );
-    }
     diagnostics.into_result()
 }

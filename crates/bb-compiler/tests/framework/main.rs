@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod bootstrap;
 mod flow;
 mod shared;
 mod sources;

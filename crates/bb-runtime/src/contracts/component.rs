@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::{StateReader, StateWriter};
+use super::{Answer, OpContext, StateReader, StateWriter};
 use crate::Role;
 
 /// A part of a node that a program calls: a backend, a model, an aggregator, ….
@@ -15,6 +15,9 @@ pub trait Component: Sized + Send + 'static {
 
     /// Other components that it calls through its [`OpContext`](super::OpContext).
     const DEPENDENCIES: &'static [Dependency] = &[];
+
+    /// Whether it has a [`bootstrap`](Component::bootstrap).
+    const HAS_BOOTSTRAP: bool = false;
 
     /// What it is made from.
     type Config: Clone + Send + Sync + 'static;
@@ -29,6 +32,17 @@ pub trait Component: Sized + Send + 'static {
     /// # Errors
     /// Whatever is wrong with the configuration.
     fn new(config: &Self::Config) -> Result<Self, ComponentError>;
+
+    /// What it does once before it is used, when the host says so
+    /// ([`Node::run_bootstrap`](crate::Node::run_bootstrap)): called only if [`Component::HAS_BOOTSTRAP`]. It has its
+    /// dependencies, and may answer later.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being used.
+    fn bootstrap(&mut self, cx: &mut OpContext<'_>) -> Result<Answer<()>, ComponentError> {
+        let _ = cx;
+        Ok(Answer::now(()))
+    }
 
     /// Writes what decides its future, canonically: equal state, equal bytes.
     ///

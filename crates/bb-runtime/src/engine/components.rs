@@ -90,6 +90,11 @@ impl Components {
         self.held.iter().enumerate().filter_map(|(slot, held)| Some((slot as u32, held.as_deref()?)))
     }
 
+    /// For each slot those that its component depends on.
+    pub(crate) fn dependencies(&self) -> Vec<Vec<u32>> {
+        self.dependencies.iter().map(|held| held.iter().map(|held| held.slot).collect()).collect()
+    }
+
     /// Calls a method of the component in `slot`.
     pub(crate) fn call<T: OpOutput>(
         &mut self,

@@ -160,6 +160,7 @@ pub(crate) enum Method {
     AggregatorAggregate,
     AggregatorBegin,
     AggregatorContribute,
+    ComponentBootstrap,
     ModelApplyDelta,
     ModelBackward,
     ModelEvaluate { data: u32 },
@@ -246,7 +247,15 @@ impl Region {
             let region = self.program.targets.get(self.target as usize)?.regions.get(self.index as usize)?;
             region.graph.nodes.get(node as usize)
         });
+        let is_bootstrap = self
+            .ops
+            .get(op as usize)
+            .is_some_and(|op| matches!(op.dispatch, Dispatch::Method(Method::ComponentBootstrap, _)));
         let (id, span) = match node {
+            _ if is_bootstrap => (
+                crate::OpId::new(bb_ir::program::domains::SYSCALL, "Bootstrap"),
+                bb_ir::program::Span::default(),
+            ),
             Some(node) => (node.op.clone(), node.span.clone()),
             None => (
                 crate::OpId::new(bb_ir::program::domains::SYSCALL, "AppEmit"),

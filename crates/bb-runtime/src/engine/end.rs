@@ -124,7 +124,9 @@ impl Engine {
             Outcome::Cancelled(_) => self.counters.executions_cancelled += 1,
             Outcome::Failed(_) => self.counters.executions_failed += 1,
         }
+        let is_completed = outcome.is_completed();
         self.steps.push(EngineStep::ExecutionFinished { exec_id: id, outcome });
+        self.end_bootstrap(index, is_completed);
     }
 
     /// Stops a frame whose execution goes on.

@@ -121,6 +121,11 @@ impl Executions {
         (index, id)
     }
 
+    /// Whether any may have begun since the last step.
+    pub(crate) fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
     /// Takes those that began since the last step: their time begins with this one.
     pub(crate) fn take_fresh(&mut self) -> Vec<u32> {
         let mut fresh = std::mem::take(&mut self.fresh);

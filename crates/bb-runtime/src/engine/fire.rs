@@ -20,6 +20,9 @@ use crate::{EngineStep, Role, Tensor, Time, Value, ValueType};
 impl Engine {
     /// Runs an op whose inputs are all there.
     pub(crate) fn fire(&mut self, index: u32, op: u32, region: &Arc<Region>) {
+        if self.bootstraps.is_blocking() && self.is_parked(index, op, region) {
+            return;
+        }
         let dispatch = region.ops[op as usize].dispatch;
         if let Dispatch::Method(method, slot) = dispatch
             && method.role() == Role::Aggregator

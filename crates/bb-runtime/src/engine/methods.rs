@@ -38,6 +38,7 @@ pub(crate) fn call(
                 role,
             )
         }
+        Method::ComponentBootstrap => components.call(slot, cx, |held, cx| Some(held.bootstrap(cx)), role),
         Method::ModelApplyDelta => {
             let (delta, scale) = (tensors(&mut inputs, 0)?, number(&mut inputs, 1)?);
             components.call(slot, cx, |held, cx| Some(held.as_model()?.apply_delta(cx, &delta, scale)), role)

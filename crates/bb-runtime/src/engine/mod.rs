@@ -7,6 +7,7 @@
 
 pub(crate) mod backend_graph;
 mod book;
+pub(crate) mod bootstrap;
 pub(crate) mod bus;
 pub(crate) mod call;
 pub(crate) mod components;
@@ -37,6 +38,7 @@ use bb_framework::{Budget, Rng};
 
 pub(crate) use backend_graph::backend_graph;
 
+use self::bootstrap::Bootstraps;
 use self::bus::Bus;
 use self::components::Components;
 use self::dense::{Lowered, Target};
@@ -73,6 +75,7 @@ pub(crate) struct Engine {
     pub(crate) bus: Bus,
     pub(crate) timers: Timers,
     pub(crate) phases: Phases,
+    pub(crate) bootstraps: Bootstraps,
     pub(crate) peers: Peers,
     pub(crate) wire: Wire,
     pub(crate) budget: Budget,

@@ -116,9 +116,13 @@ impl Node {
     }
 
     /// Takes nothing in any more, for ever: feeding it is [`DeliveryError::Closed`](crate::DeliveryError::Closed). What
-    /// was accepted before is still delivered, and executions go on to their ends. Whether it was open.
+    /// was accepted before is still delivered, and executions go on to their ends; the phase `Shutdown` is entered. Whether it was open.
     pub fn close(&mut self) -> bool {
-        self.ingress.close_inputs()
+        let was_open = self.ingress.close_inputs();
+        if was_open {
+            self.engine.phases.enter("Shutdown");
+        }
+        was_open
     }
 
     /// Whether it takes nothing in any more.

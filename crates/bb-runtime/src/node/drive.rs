@@ -31,6 +31,9 @@ impl Node {
             self.take_inputs();
         }
         let engine = &mut self.engine;
+        if !engine.bootstraps.queue.is_empty() {
+            engine.start_bootstraps();
+        }
         engine.run_frontier(&mut budget);
         engine.run_bus();
         engine.run_timers();
@@ -42,6 +45,7 @@ impl Node {
         engine.run_lifecycle();
         engine.run_frontier(&mut budget);
         engine.report_peers();
+        engine.report_waiting_bootstraps();
         engine.flush_outbound();
         engine.report_records();
         if !engine.frontier.is_empty() {
@@ -68,6 +72,7 @@ impl Node {
             || !self.engine.bus.events.is_empty()
             || !self.engine.phases.entered.is_empty()
             || self.engine.timers.wait_for_start()
+            || self.engine.executions.has_fresh()
             || self.ingress.has_work()
     }
 

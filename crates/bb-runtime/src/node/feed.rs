@@ -216,7 +216,7 @@ fn entry(target: &Target) -> Result<&Arc<Region>, DeliveryError> {
 }
 
 /// What the host gives the region.
-fn given(region: &Region) -> &[Argument] {
+pub(super) fn given(region: &Region) -> &[Argument] {
     &region.arguments[..region.given_count as usize]
 }
 

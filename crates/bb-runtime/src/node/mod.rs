@@ -3,6 +3,7 @@
 //! This file holds the type and what can be looked at; [`feed`] takes things in, [`command`] changes what the node
 //! knows and allows, [`drive`] lets it work.
 
+mod bootstrap;
 mod command;
 mod configure;
 mod drive;
@@ -19,12 +20,14 @@ use std::sync::Arc;
 use bb_framework::{Budget, Rng};
 use bb_ir::Digest;
 
+pub use self::bootstrap::{BootstrapRequest, BootstrapTarget};
 use self::feed::Gate;
 use self::lines::Lines;
 pub use self::peers::PeerHealth;
 pub use self::stats::{ComponentRef, EngineStats, LinkedComponent};
 use self::tap::Tap;
 pub use self::tap::TelemetryTap;
+use crate::engine::bootstrap::Bootstraps;
 use crate::engine::bus::Bus;
 use crate::engine::components::Components;
 use crate::engine::dense::{Lowered, Target};
@@ -40,7 +43,7 @@ use crate::engine::wire::Wire;
 use crate::engine::{Counters, Engine};
 use crate::ingress::Ingress;
 use crate::onnx::ModelProto;
-use crate::{Address, Clock, CompiledModel, Config, ExecId, InstallError, NodeConfig, PeerId, Role, Time};
+use crate::{Address, Clock, CompiledModel, Config, ExecId, InstallError, Name, NodeConfig, PeerId, Role, Time};
 
 /// A node: installed programs, their components, and what is under way. It opens no socket, starts no thread and
 /// reads no clock but the one it was given.
@@ -54,14 +57,14 @@ use crate::{Address, Clock, CompiledModel, Config, ExecId, InstallError, NodeCon
 ///   [`peer_address`](Self::peer_address) [`resolve_peer_addresses`](Self::resolve_peer_addresses)
 ///   [`peer_health`](Self::peer_health)
 ///   [`next_deadline`](Self::next_deadline) [`record`](Self::record) [`records`](Self::records)
-///   [`metric`](Self::metric) [`metrics`](Self::metrics) [`phase_count`](Self::phase_count)
+///   [`bootstrap_status`](Self::bootstrap_status) [`metric`](Self::metric) [`metrics`](Self::metrics) [`phase_count`](Self::phase_count)
 /// - **feed**: [`invoke`](Self::invoke) [`deliver_event`](Self::deliver_event)
 ///   [`deliver_inbound`](Self::deliver_inbound) [`ingress_handle`](Self::ingress_handle)
 /// - **command**: [`with_config`](Self::with_config) [`add_peer`](Self::add_peer)
 ///   [`block_peer`](Self::block_peer) [`unblock_peer`](Self::unblock_peer) [`set_allowlist`](Self::set_allowlist)
 ///   [`add_local_address`](Self::add_local_address) [`forget_local_address`](Self::forget_local_address)
 ///   [`set_telemetry_tap`](Self::set_telemetry_tap) [`cancel`](Self::cancel) [`close`](Self::close)
-///   [`enter_phase`](Self::enter_phase)
+///   [`enter_phase`](Self::enter_phase) [`run_bootstrap`](Self::run_bootstrap)
 /// - **drive**: [`poll`](Self::poll) [`step`](Self::step); their steps must be looked at
 pub struct Node {
     engine: Engine,
@@ -101,6 +104,10 @@ impl Node {
         let addresses = peers.book.local_addresses().cloned().collect();
         let budget = Budget::new(limits.ingress_bytes);
         let ingress = Ingress::new(&limits, budget.clone(), Arc::new(Gate(Arc::clone(&targets))));
+        let slots: Vec<Name> = lowered.slots.iter().map(|slot| slot.name.clone()).collect();
+        let with_bootstrap: Vec<u32> =
+            components.iter().filter(|(_, held)| held.has_bootstrap()).map(|(slot, _)| slot).collect();
+        let bootstraps = Bootstraps::new(&slots, &targets, &components.dependencies(), &with_bootstrap);
         let engine = Engine {
             peer_id,
             incarnation: 1,
@@ -117,6 +124,7 @@ impl Node {
             bus: Bus::new(&targets, limits.bus),
             timers: Timers::new(&targets, limits.timers),
             phases: Phases::new(&targets),
+            bootstraps,
             targets,
             peers,
             wire: Wire::new(program, &limits, addresses),

@@ -1,4 +1,4 @@
-# Bootstraps are refused, not dropped.
+# A module may have a bootstrap beside its body.
 
 ---- input
 program M opset 21
@@ -11,7 +11,13 @@ bootstrap M {
 }
 
 ---- output
-error: module `M` records a bootstrap, which is not compiled yet
-  --> src/m.rs:9:9
-   |  recorded here
-   = help: give the component its initial state through its configuration
+program M opset 21
+
+module M {
+  in %x
+  out y = %x
+}
+
+bootstrap M {
+  0: %p = model::Parameters() slot model
+}
