@@ -46,7 +46,8 @@ pub use install::install;
 pub use limits::NodeConfig;
 pub use name::Name;
 pub use node::{
-    BootstrapRequest, BootstrapTarget, ComponentRef, EngineStats, LinkedComponent, Node, PeerHealth, TelemetryTap,
+    BootstrapRequest, BootstrapTarget, ComponentRef, EngineStats, LinkedComponent, Node, PeerHealth,
+    TelemetryTap,
 };
 pub use op_ref::OpRef;
 pub use refusals::Refusals;

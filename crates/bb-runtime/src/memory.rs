@@ -7,14 +7,15 @@ use bb_framework::{
 
 use crate::NodeConfig;
 use crate::engine::execution::Execution;
-use crate::engine::frame::Frame;
+use crate::engine::frame::{Frame, Held};
+use crate::engine::holds::Stashed;
 use crate::engine::peers::{
     Heard, backpressure_config, book_config, governor_config, proofs_config, rtt_config,
 };
 use crate::engine::wait::Wait;
 use crate::engine::wire::Outgoing;
 use crate::ingress::Input;
-use crate::{EngineStep, PeerId};
+use crate::{EngineStep, Name, PeerId};
 
 /// What an allocation takes beside its bytes, and its place in a list.
 const ALLOCATION: usize = 64;
@@ -50,6 +51,8 @@ impl NodeConfig {
         let queues = self.ingress_queue * (size_of::<Input>() + 2 * ALLOCATION)
             + self.bus * (2 * size_of::<EngineStep>() + BUS_TEXT);
         let executions = self.executions * 2 * (size_of::<Execution>() + size_of::<Frame>() + ALLOCATION);
-        bytes + peers + tables + queues + executions
+        let kept = self.holds * (2 * size_of::<Stashed>() + 2 * ALLOCATION)
+            + self.records * (4 * size_of::<(Name, Held)>() + 2 * ALLOCATION);
+        bytes + peers + tables + queues + executions + kept
     }
 }

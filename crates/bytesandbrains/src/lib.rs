@@ -18,8 +18,8 @@ pub use bb_dsl::{Graph, Module};
 pub use bb_ir::{Address, PeerId, Shape, Tensor, TensorMap, Time, Value};
 pub use bb_runtime::{
     BootstrapError, BootstrapRequest, BootstrapStatus, BootstrapTarget, CompiledModel, Config, Decision,
-    DeliveryError, DenyReason, EngineStats, EngineStep, ExecId, IngressHandle, InstallError, Node, NodeConfig,
-    Outcome, PeerHealth, SendResult, component, install,
+    DeliveryError, DenyReason, EngineStats, EngineStep, ExecId, IngressHandle, InstallError, Node,
+    NodeConfig, Outcome, PeerHealth, SendResult, component, install,
 };
 
 /// What a first program needs.

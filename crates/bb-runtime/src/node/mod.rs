@@ -43,7 +43,9 @@ use crate::engine::wire::Wire;
 use crate::engine::{Counters, Engine};
 use crate::ingress::Ingress;
 use crate::onnx::ModelProto;
-use crate::{Address, Clock, CompiledModel, Config, ExecId, InstallError, Name, NodeConfig, PeerId, Role, Time};
+use crate::{
+    Address, Clock, CompiledModel, Config, ExecId, InstallError, Name, NodeConfig, PeerId, Role, Time,
+};
 
 /// A node: installed programs, their components, and what is under way. It opens no socket, starts no thread and
 /// reads no clock but the one it was given.
