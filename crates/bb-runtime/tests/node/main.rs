@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod against_reference;
 mod artifact;
 mod common;
 mod dataflow;
@@ -14,3 +15,4 @@ mod installing;
 mod messages;
 mod policy;
 mod pressure;
+mod reference;
