@@ -19,12 +19,12 @@ use crate::{Graph, Output};
 pub struct Phase(String);
 
 impl Phase {
-    /// The host took a snapshot.
+    /// The host is about to take a snapshot; a host that wants programs to know enters it, and steps.
     pub fn snapshot() -> Self {
         Self::named("Snapshot")
     }
 
-    /// The host closes the node.
+    /// The host closed the node.
     pub fn shutdown() -> Self {
         Self::named("Shutdown")
     }

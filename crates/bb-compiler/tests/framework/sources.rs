@@ -167,7 +167,7 @@ fn a_phase_fires_once_each_time_it_is_entered() {
     let fired = |step: &&EngineStep| matches!(step, EngineStep::LifecycleFired { phase } if *phase == "warm");
     assert_eq!(steps.iter().filter(fired).count(), 1);
     assert_eq!(values(&steps, "warm"), [Value::Trigger]);
-    assert!(node.enter_phase("warm") && node.enter_phase("Shutdown"));
+    assert!(node.enter_phase("warm") && node.close());
     let steps = settle(&mut node, at(1));
     assert_eq!((values(&steps, "warm").len(), values(&steps, "end").len()), (1, 1));
     assert_eq!(node.phase_count("warm"), 2);
