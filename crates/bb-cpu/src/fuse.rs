@@ -200,6 +200,8 @@ struct Fused {
     /// What each leaf is taken for.
     leaves: Vec<Kind>,
     registers: Vec<Vec<f32>>,
+    /// A block of each leaf that cannot be read from where it stands.
+    blocks: Vec<Vec<f32>>,
     plan: Option<Plan>,
 }
 
@@ -314,20 +316,21 @@ impl Fused {
             places.insert(node.output.first()?, From::Register(to));
             instructions.push(Instruction { op, from, to });
         }
-        let leaves = kinds.into_iter().map(|kind| kind.unwrap_or(Kind::F32)).collect();
-        Some(Self { instructions, leaves, registers: vec![Vec::new(); register_count], plan: None })
+        let leaves: Vec<Kind> = kinds.into_iter().map(|kind| kind.unwrap_or(Kind::F32)).collect();
+        let (registers, blocks) = (vec![Vec::new(); register_count], vec![Vec::new(); leaves.len()]);
+        Some(Self { instructions, leaves, registers, blocks, plan: None })
     }
 
     /// Whether the operands are those the tree is fused for; plans for their shapes if they are new.
     fn fits(&mut self, io: &Io<'_, '_>) -> Outcome<bool> {
-        for (kind, input) in self.leaves.iter().zip(&io.inputs) {
-            let dtype = input.as_ref().map(|input| input.dtype());
+        for (place, kind) in self.leaves.iter().enumerate() {
+            let dtype = io.peek(place).map(Tensor::dtype);
             let wanted = if *kind == Kind::Bool { DataType::Bool } else { DataType::F32 };
             if dtype != Some(wanted) {
                 return Ok(false);
             }
         }
-        let shapes = || io.inputs.iter().flatten().map(|input| input.shape());
+        let shapes = || (0..io.input_count()).filter_map(|place| io.peek(place)).map(Tensor::shape);
         if let Some(plan) = &self.plan
             && plan.shapes.iter().eq(shapes())
         {
@@ -367,7 +370,9 @@ impl Fused {
     }
 
     fn run(&mut self, io: &mut Io<'_, '_>) -> Outcome {
-        let Some(plan) = &self.plan else { return Err(Fault::shape("the tree is not planned")) };
+        let Self { instructions, leaves: kinds, registers, blocks, plan: Some(plan) } = self else {
+            return Err(Fault::shape("the tree is not planned"));
+        };
         let count = shape::count(&plan.shape)?;
         let block = BLOCK.min(count);
         let mut inputs: SmallVec<[In<'_>; 8]> = SmallVec::new();
@@ -378,7 +383,7 @@ impl Fused {
                 _ => input,
             });
         }
-        for register in &mut self.registers {
+        for register in &mut *registers {
             if register.len() < block {
                 register.resize(block, 0.0);
             }
@@ -387,30 +392,19 @@ impl Fused {
         let to = result.make_mut::<f32>()?;
         {
             let mut leaves: SmallVec<[Leaf<'_>; 8]> = SmallVec::new();
-            for ((input, kind), repeat) in inputs.iter().zip(&self.leaves).zip(&plan.repeats) {
-                let mut leaf = match kind {
-                    Kind::F32 => Leaf {
-                        numbers: input.as_slice::<f32>()?,
-                        flags: &[],
-                        repeat: *repeat,
-                        held: SmallVec::new(),
-                    },
-                    Kind::Bool => Leaf {
-                        numbers: &[],
-                        flags: input.as_slice::<u8>()?,
-                        repeat: *repeat,
-                        held: SmallVec::new(),
-                    },
+            for (((input, kind), &repeat), held) in inputs.iter().zip(kinds).zip(&plan.repeats).zip(blocks) {
+                let (numbers, flags): (&[f32], &[u8]) = match kind {
+                    Kind::F32 => (input.as_slice()?, &[]),
+                    Kind::Bool => (&[], input.as_slice()?),
                 };
-                leaf.begin(block);
-                leaves.push(leaf);
+                leaves.push(Leaf::new(numbers, flags, repeat, held, block));
             }
             for start in (0..count).step_by(block.max(1)) {
                 let end = count.min(start + block);
                 for leaf in &mut leaves {
                     leaf.load(start, end);
                 }
-                self.block(&leaves, start, &mut to[start..end]);
+                run_block(instructions, registers, &leaves, start, &mut to[start..end]);
             }
         }
         for input in inputs {
@@ -419,18 +413,24 @@ impl Fused {
         io.emit(0, result);
         Ok(())
     }
+}
 
-    /// Runs all instructions on one block.
-    fn block(&mut self, leaves: &[Leaf<'_>], start: usize, result: &mut [f32]) {
-        let count = result.len();
-        let Some((last, instructions)) = self.instructions.split_last() else { return };
-        for instruction in instructions {
-            let mut to = std::mem::take(&mut self.registers[instruction.to]);
-            step(instruction, leaves, &self.registers, start, &mut to[..count]);
-            self.registers[instruction.to] = to;
-        }
-        step(last, leaves, &self.registers, start, result);
+/// Runs all instructions on one block.
+fn run_block(
+    instructions: &[Instruction],
+    registers: &mut [Vec<f32>],
+    leaves: &[Leaf<'_>],
+    start: usize,
+    result: &mut [f32],
+) {
+    let count = result.len();
+    let Some((last, instructions)) = instructions.split_last() else { return };
+    for instruction in instructions {
+        let mut to = std::mem::take(&mut registers[instruction.to]);
+        step(instruction, leaves, registers, start, &mut to[..count]);
+        registers[instruction.to] = to;
     }
+    step(last, leaves, registers, start, result);
 }
 
 /// How a leaf of shape `from` becomes one of shape `to`.
@@ -480,18 +480,29 @@ struct Leaf<'a> {
     numbers: &'a [f32],
     flags: &'a [u8],
     repeat: Repeat,
-    /// A block of it, where it cannot be read from where it stands.
-    held: SmallVec<[f32; 8]>,
+    /// A block of it, where it cannot be read from where it stands; else nothing.
+    held: &'a mut [f32],
 }
 
-impl Leaf<'_> {
-    fn begin(&mut self, block: usize) {
-        if self.repeat == Repeat::Scalar {
-            let only = self.number(0);
-            self.held.resize(block, only);
-        } else if self.repeat == Repeat::Cycle || !self.flags.is_empty() {
-            self.held.resize(block, 0.0);
+impl<'a> Leaf<'a> {
+    fn new(
+        numbers: &'a [f32],
+        flags: &'a [u8],
+        repeat: Repeat,
+        held: &'a mut Vec<f32>,
+        block: usize,
+    ) -> Self {
+        let is_held = matches!(repeat, Repeat::Scalar | Repeat::Cycle) || !flags.is_empty();
+        let size = if is_held { block } else { 0 };
+        if held.len() < size {
+            held.resize(size, 0.0);
         }
+        let leaf = Self { numbers, flags, repeat, held: &mut held[..size] };
+        if repeat == Repeat::Scalar {
+            let only = leaf.number(0);
+            leaf.held.fill(only);
+        }
+        leaf
     }
 
     fn number(&self, at: usize) -> f32 {
@@ -574,11 +585,6 @@ fn step(
         Op::Sqrt => simd::map(read(0), to, f32::sqrt),
         Op::Sub => simd::map2(read(0), read(1), to, |a, b| a - b),
         Op::Tanh => simd::map(read(0), to, math::tanh),
-        Op::Where => {
-            let (condition, a, b) = (read(0), read(1), read(2));
-            for (((to, &condition), &a), &b) in to.iter_mut().zip(condition).zip(a).zip(b) {
-                *to = if condition != 0.0 { a } else { b };
-            }
-        }
+        Op::Where => simd::map3(read(0), read(1), read(2), to, |on, a, b| if on != 0.0 { a } else { b }),
     }
 }

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bb_runtime::onnx::{GraphProto, NodeProto};
-use bb_runtime::{BackendError, DataType, Executable, Outputs, Shape, Tensor};
+use bb_runtime::{BackendError, BackendGraph, DataType, Executable, Outputs, Shape, Tensor};
 use smallvec::SmallVec;
 
 use crate::CpuConfig;
-use crate::fault::{Fault, Outcome};
+use crate::fault::Outcome;
 use crate::fixed::{self, Known};
 use crate::fuse;
-use crate::io::{In, Io};
+use crate::io::{Hands, Io, Source, Values};
 use crate::node::NodeDef;
 use crate::ops::{self, Kernel};
 use crate::pool::Pool;
@@ -30,16 +30,8 @@ pub(crate) struct Interpreter {
     has_fixed: bool,
     /// Types and shapes of the inputs for which the fixed slots are filled.
     signature: Option<Vec<(DataType, Shape)>>,
+    hands: Hands,
     pool: Pool,
-}
-
-/// Where a value comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
-    Absent,
-    Constant(u32),
-    Input(u32),
-    Slot(u32),
 }
 
 /// One node, made ready.
@@ -65,6 +57,11 @@ struct Place {
 
 impl Interpreter {
     /// Makes a graph ready to run.
+    pub(crate) fn of(graph: &BackendGraph, config: &CpuConfig) -> Result<Self, BackendError> {
+        Self::prepare(graph.graph(), graph.opsets(), config, 0)
+    }
+
+    /// Makes a graph ready to run that is nested `depth` deep.
     pub(crate) fn prepare(
         graph: &GraphProto,
         opsets: &[(String, i64)],
@@ -188,11 +185,23 @@ impl Interpreter {
         let pool = Pool::new(config.memory_limit);
         let has_fixed = steps.iter().any(|step| step.fixed);
         let fixed = known_slots.iter().map(|known| known.value).collect();
-        Ok(Self { steps, slots, fixed, constants, outputs, input_count, has_fixed, signature: None, pool })
+        let hands = Hands::default();
+        Ok(Self {
+            steps,
+            slots,
+            fixed,
+            constants,
+            outputs,
+            input_count,
+            has_fixed,
+            signature: None,
+            hands,
+            pool,
+        })
     }
 
     fn run_steps(&mut self, inputs: &[Tensor]) -> Result<(), BackendError> {
-        let Self { steps, slots, constants, pool, signature, has_fixed, .. } = self;
+        let Self { steps, slots, constants, hands, pool, signature, has_fixed, .. } = self;
         let mut skip_fixed = false;
         if *has_fixed {
             let known = signature.iter().flatten().map(|(dtype, shape)| (*dtype, shape));
@@ -204,7 +213,7 @@ impl Interpreter {
         }
         for step in steps {
             if !(skip_fixed && step.fixed) {
-                step.run(inputs, slots, constants, pool)?;
+                step.run(inputs, slots, constants, hands, pool)?;
             }
         }
         if *has_fixed && !skip_fixed {
@@ -266,51 +275,39 @@ impl Step {
         inputs: &[Tensor],
         slots: &mut [Option<Tensor>],
         constants: &[Tensor],
+        hands: &mut Hands,
         pool: &mut Pool,
     ) -> Result<(), BackendError> {
-        let mut stolen: SmallVec<[Option<Tensor>; 4]> = SmallVec::new();
         if self.kernel.in_place && self.dying != 0 {
             for (at, source) in self.inputs.iter().enumerate() {
                 let dies = at < 64 && self.dying & (1 << at) != 0;
-                stolen.push(match source {
+                hands.dying.push(match source {
                     Source::Slot(slot) if dies => slots[*slot as usize].take(),
                     _ => None,
                 });
             }
         }
-        let mut io = Io { inputs: SmallVec::new(), outputs: SmallVec::new(), wanted: &self.outputs, pool };
-        for (at, source) in self.inputs.iter().enumerate() {
-            let borrowed = match *source {
-                Source::Absent => None,
-                Source::Constant(at) => constants.get(at as usize),
-                Source::Input(at) => inputs.get(at as usize),
-                Source::Slot(slot) => match stolen.get_mut(at).and_then(Option::take) {
-                    Some(tensor) => {
-                        io.inputs.push(Some(In::Owned(tensor)));
-                        continue;
-                    }
-                    None => slots[slot as usize].as_ref(),
-                },
-            };
-            io.inputs.push(borrowed.map(In::Borrowed));
-        }
-        let done = if self.kernel.via_f32 && io.inputs.iter().flatten().any(|input| is_half(input.dtype())) {
+        let values = Values { constants, inputs, slots };
+        let mut io = Io { sources: &self.inputs, values, hands, wanted: &self.outputs, pool };
+        let done = if self.kernel.via_f32 && has_half(&io) {
             run_via_f32(&mut self.kernel, &mut io)
         } else {
             (self.kernel.run)(&mut io)
         };
         if let Err(fault) = done {
             let place = &self.place;
-            return Err(fault.at(&place.op, &place.name, place.opset, || io.shapes()));
+            let error = fault.at(&place.op, &place.name, place.opset, || io.shapes());
+            clear(hands, pool);
+            return Err(error);
         }
-        let (outputs, pool) = finish(io);
-        for (at, tensor) in outputs.into_iter().enumerate() {
+        for (at, tensor) in hands.outputs.drain(..).enumerate() {
             let Some(tensor) = tensor else { continue };
             match self.outputs.get(at).copied().flatten() {
                 Some(slot) => slots[slot as usize] = Some(tensor),
                 None => pool.put(tensor),
             }
         }
+        clear(hands, pool);
         for slot in &self.release {
             if let Some(tensor) = slots[*slot as usize].take() {
                 pool.put(tensor);
@@ -320,59 +317,59 @@ impl Step {
     }
 }
 
+/// Gives back what a kernel left.
+fn clear(hands: &mut Hands, pool: &mut Pool) {
+    for tensor in hands.dying.drain(..).chain(hands.outputs.drain(..)).flatten() {
+        pool.put(tensor);
+    }
+}
+
+fn has_half(io: &Io<'_, '_>) -> bool {
+    (0..io.input_count()).any(|index| io.peek(index).is_some_and(|input| is_half(input.dtype())))
+}
+
 fn is_half(dtype: DataType) -> bool {
     matches!(dtype, DataType::F16 | DataType::Bf16)
 }
 
 /// Runs a kernel that computes in `f32` on half-precision inputs; its `f32` outputs get their type.
 fn run_via_f32(kernel: &mut Kernel, io: &mut Io<'_, '_>) -> Outcome {
-    let Some(half) = io.inputs.iter().flatten().map(|input| input.dtype()).find(|dtype| is_half(*dtype))
-    else {
-        return Err(Fault::shape("no input is of half precision"));
-    };
-    let mut wide: SmallVec<[Option<Tensor>; 4]> = SmallVec::new();
-    for input in &io.inputs {
-        wide.push(match input {
-            Some(input) if is_half(input.dtype()) => Some(ops::cast::convert(io.pool, input, DataType::F32)?),
-            Some(input) => Some(Tensor::clone(input)),
-            None => None,
-        });
+    let mut half = DataType::F32;
+    let mut wide: SmallVec<[Tensor; 4]> = SmallVec::new();
+    let mut sources: SmallVec<[Source; 4]> = SmallVec::new();
+    for index in 0..io.input_count() {
+        let Ok(input) = io.take(index) else {
+            sources.push(Source::Absent);
+            continue;
+        };
+        sources.push(Source::Input(u32::try_from(wide.len()).unwrap_or(u32::MAX)));
+        if is_half(input.dtype()) {
+            half = input.dtype();
+            wide.push(ops::cast::convert(io.pool, &input, DataType::F32)?);
+        } else {
+            wide.push(Tensor::clone(&input));
+        }
+        io.recycle(input);
     }
-    let mut inner = Io {
-        inputs: wide.iter().map(|tensor| tensor.as_ref().map(In::Borrowed)).collect(),
-        outputs: SmallVec::new(),
-        wanted: io.wanted,
-        pool: io.pool,
-    };
+    let values = Values { constants: &[], inputs: &wide, slots: &[] };
+    let mut hands = Hands::default();
+    let mut inner = Io { sources: &sources, values, hands: &mut hands, wanted: io.wanted, pool: io.pool };
     (kernel.run)(&mut inner)?;
-    let (outputs, pool) = finish(inner);
-    let mut narrowed: SmallVec<[Option<Tensor>; 2]> = SmallVec::new();
-    for tensor in outputs {
-        narrowed.push(match tensor {
+    for (index, tensor) in hands.outputs.into_iter().enumerate() {
+        match tensor {
             Some(tensor) if tensor.dtype() == DataType::F32 => {
-                let narrow = ops::cast::convert(pool, &tensor, half)?;
-                pool.put(tensor);
-                Some(narrow)
+                let narrow = ops::cast::convert(io.pool, &tensor, half)?;
+                io.pool.put(tensor);
+                io.emit(index, narrow);
             }
-            other => other,
-        });
-    }
-    for tensor in wide.into_iter().flatten() {
-        pool.put(tensor);
-    }
-    io.outputs = narrowed;
-    Ok(())
-}
-
-/// Ends a kernel's view: inputs that died and that it left go back.
-fn finish<'p>(io: Io<'_, 'p>) -> (SmallVec<[Option<Tensor>; 2]>, &'p mut Pool) {
-    let Io { inputs, outputs, pool, .. } = io;
-    for input in inputs.into_iter().flatten() {
-        if let In::Owned(tensor) = input {
-            pool.put(tensor);
+            Some(tensor) => io.emit(index, tensor),
+            None => {}
         }
     }
-    (outputs, pool)
+    for tensor in wide {
+        io.pool.put(tensor);
+    }
+    Ok(())
 }
 
 /// Drops steps that nobody reads, and finds the step at which each slot dies.

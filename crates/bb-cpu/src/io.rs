@@ -30,17 +30,56 @@ impl Deref for In<'_> {
 /// Small integers read from a tensor: axes, a shape.
 pub(crate) type Ints = SmallVec<[i64; 8]>;
 
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Absent,
+    Constant(u32),
+    Input(u32),
+    Slot(u32),
+}
+
+/// All values of a run.
+#[derive(Clone, Copy)]
+pub(crate) struct Values<'a> {
+    pub(crate) constants: &'a [Tensor],
+    pub(crate) inputs: &'a [Tensor],
+    pub(crate) slots: &'a [Option<Tensor>],
+}
+
+impl<'a> Values<'a> {
+    pub(crate) fn find(&self, source: Source) -> Option<&'a Tensor> {
+        match source {
+            Source::Absent => None,
+            Source::Constant(at) => self.constants.get(at as usize),
+            Source::Input(at) => self.inputs.get(at as usize),
+            Source::Slot(at) => self.slots.get(at as usize)?.as_ref(),
+        }
+    }
+}
+
+/// Tensors on their way into and out of a kernel; the same memory serves every step.
+#[derive(Default)]
+pub(crate) struct Hands {
+    /// Inputs that die here, by their index, for a kernel that works in place.
+    pub(crate) dying: Vec<Option<Tensor>>,
+    pub(crate) outputs: Vec<Option<Tensor>>,
+    /// For products of matrices; its content means nothing.
+    pub(crate) scratch: Vec<f32>,
+}
+
 /// What a kernel sees of a run.
 pub(crate) struct Io<'a, 'p> {
-    pub(crate) inputs: SmallVec<[Option<In<'a>>; 4]>,
-    pub(crate) outputs: SmallVec<[Option<Tensor>; 2]>,
+    pub(crate) sources: &'a [Source],
+    pub(crate) values: Values<'a>,
+    pub(crate) hands: &'p mut Hands,
     pub(crate) wanted: &'a [Option<u32>],
     pub(crate) pool: &'p mut Pool,
 }
 
 impl<'a> Io<'a, '_> {
     pub(crate) fn input_count(&self) -> usize {
-        self.inputs.len()
+        self.sources.len()
     }
 
     /// Whether somebody reads output `index`.
@@ -55,15 +94,23 @@ impl<'a> Io<'a, '_> {
 
     /// Input `index`, if the node has it; only for kernels that do not work in place.
     pub(crate) fn optional(&self, index: usize) -> Option<&'a Tensor> {
-        match self.inputs.get(index) {
-            Some(Some(In::Borrowed(tensor))) => Some(tensor),
-            _ => None,
+        self.values.find(*self.sources.get(index)?)
+    }
+
+    /// Input `index`, to look at, unless it was taken.
+    pub(crate) fn peek(&self, index: usize) -> Option<&Tensor> {
+        match self.hands.dying.get(index) {
+            Some(Some(tensor)) => Some(tensor),
+            _ => self.optional(index),
         }
     }
 
     /// Input `index`, to keep and overwrite if it dies here.
     pub(crate) fn take(&mut self, index: usize) -> Outcome<In<'a>> {
-        self.inputs.get_mut(index).and_then(Option::take).ok_or_else(|| missing(index))
+        match self.hands.dying.get_mut(index).and_then(Option::take) {
+            Some(tensor) => Ok(In::Owned(tensor)),
+            None => self.optional(index).map(In::Borrowed).ok_or_else(|| missing(index)),
+        }
     }
 
     /// The integers in input `index`.
@@ -105,10 +152,11 @@ impl<'a> Io<'a, '_> {
 
     /// Sets output `index` to a tensor that came from [`Io::alloc`] or [`Io::take`].
     pub(crate) fn emit(&mut self, index: usize, tensor: Tensor) {
-        while self.outputs.len() <= index {
-            self.outputs.push(None);
+        let outputs = &mut self.hands.outputs;
+        while outputs.len() <= index {
+            outputs.push(None);
         }
-        self.outputs[index] = Some(tensor);
+        outputs[index] = Some(tensor);
     }
 
     /// Sets output `index` to a tensor made elsewhere.
@@ -130,7 +178,7 @@ impl<'a> Io<'a, '_> {
     }
 
     pub(crate) fn shapes(&self) -> Vec<Shape> {
-        self.inputs.iter().flatten().map(|input| input.shape().clone()).collect()
+        (0..self.input_count()).filter_map(|index| Some(self.peek(index)?.shape().clone())).collect()
     }
 }
 

@@ -3,7 +3,8 @@
 //! [`CpuBackend`] is what a program binds. A graph is parsed once ([`Backend::prepare`]): attributes are decoded, each
 //! node becomes a kernel, each value a dense slot with the step at which it dies. A run then calls the kernels in
 //! order; buffers of values that died are used again, so that a run with shapes seen before allocates nothing, and a
-//! kernel writes over an input that dies in it where nobody else holds the memory.
+//! kernel writes over an input that dies in it where nobody else holds the memory. [`SharedGraphs`] lets the backends
+//! of many nodes in one process share what is prepared.
 //!
 //! `ops` has one file a family of ops and one table; start there to add one.
 
@@ -16,8 +17,12 @@ mod math;
 mod node;
 mod ops;
 mod pool;
+mod product;
 mod shape;
+mod shared;
 mod simd;
+
+pub use shared::SharedGraphs;
 
 use bb_runtime::{
     Backend, BackendError, BackendGraph, Component, ComponentError, Executable, OpId, StateReader,
@@ -31,12 +36,18 @@ pub struct CpuConfig {
     pub threads: usize,
     /// Bytes of intermediate and output tensors that one run may hold at a time.
     pub memory_limit: usize,
+    /// What backends made from clones of this configuration share.
+    pub shared: SharedGraphs,
 }
 
 impl Default for CpuConfig {
     /// One thread, 4 GiB (on targets that have them).
     fn default() -> Self {
-        Self { threads: 1, memory_limit: usize::try_from(4_u64 << 30).unwrap_or(usize::MAX / 2) }
+        Self {
+            threads: 1,
+            memory_limit: usize::try_from(4_u64 << 30).unwrap_or(usize::MAX / 2),
+            shared: SharedGraphs::default(),
+        }
     }
 }
 
@@ -81,8 +92,9 @@ impl Backend for CpuBackend {
     /// Makes a graph ready to run.
     ///
     /// Inputs that have an initializer are constants of the graph; a run takes one tensor for each of the others.
+    /// Backends made from clones of one configuration prepare a graph once, and its runs take turns.
     fn prepare(&self, graph: &BackendGraph) -> Result<Box<dyn Executable>, BackendError> {
-        Ok(Box::new(interpreter::Interpreter::prepare(graph.graph(), graph.opsets(), &self.config, 0)?))
+        self.config.shared.prepare(graph, &self.config)
     }
 }
 

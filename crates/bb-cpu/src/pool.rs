@@ -78,7 +78,7 @@ impl Pool {
 
     /// Takes over a tensor that comes from outside, if nobody else holds its memory.
     pub(crate) fn keep(&mut self, mut tensor: Tensor) {
-        if tensor.buffer_mut().unique_mut().is_some() {
+        if tensor.buffer_mut().reclaim() {
             let byte_count = tensor.as_bytes().len();
             if byte_count > 0 && byte_count <= self.limit {
                 self.free.push(Free { byte_count, run: self.run, tensor });

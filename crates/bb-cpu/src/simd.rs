@@ -90,6 +90,38 @@ pub(crate) fn map2<A: Copy, B: Copy, R>(a: &[A], b: &[B], to: &mut [R], f: impl 
     run::<A, _>(job.a.len(), job)
 }
 
+struct Map3<'a, A, B, C, R, F> {
+    a: &'a [A],
+    b: &'a [B],
+    c: &'a [C],
+    to: &'a mut [R],
+    f: F,
+}
+
+impl<A: Copy, B: Copy, C: Copy, R, F: Fn(A, B, C) -> R> WithSimd for Map3<'_, A, B, C, R, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (((to, &a), &b), &c) in self.to.iter_mut().zip(self.a).zip(self.b).zip(self.c) {
+            *to = (self.f)(a, b, c);
+        }
+    }
+}
+
+/// `to[i] = f(a[i], b[i], c[i])`.
+#[inline]
+pub(crate) fn map3<A: Copy, B: Copy, C: Copy, R>(
+    a: &[A],
+    b: &[B],
+    c: &[C],
+    to: &mut [R],
+    f: impl Fn(A, B, C) -> R,
+) {
+    let job = Map3 { a, b, c, to, f };
+    run::<A, _>(job.a.len(), job)
+}
+
 struct Update<'a, T, B, F> {
     to: &'a mut [T],
     b: &'a [B],

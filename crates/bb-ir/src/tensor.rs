@@ -170,6 +170,18 @@ impl Buffer {
         Some(&mut bytemuck::cast_slice_mut(&mut held.words)[..held.byte_count])
     }
 
+    /// Whether nobody else holds the bytes; if so, they are free for another use, and what they were charged to is let
+    /// go.
+    pub fn reclaim(&mut self) -> bool {
+        match Arc::get_mut(&mut self.0) {
+            Some(held) => {
+                held.charge = None;
+                true
+            }
+            None => false,
+        }
+    }
+
     /// How many bytes.
     pub fn len(&self) -> usize {
         self.0.byte_count

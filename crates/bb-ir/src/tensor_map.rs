@@ -15,6 +15,9 @@ use crate::Tensor;
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct TensorMap(Arc<Vec<(Arc<str>, Tensor)>>);
 
+/// So few names are compared each with each, without memory for their order.
+const FEW: usize = 16;
+
 impl TensorMap {
     /// No tensors.
     pub fn new() -> Self {
@@ -23,9 +26,16 @@ impl TensorMap {
 
     /// The map of these names and tensors, in their order; `None` if two have the same name.
     pub fn from_entries(entries: Vec<(Arc<str>, Tensor)>) -> Option<Self> {
-        let mut names: Vec<&str> = entries.iter().map(|(name, _)| &**name).collect();
-        names.sort_unstable();
-        let unique = names.windows(2).all(|pair| pair[0] != pair[1]);
+        let unique = if entries.len() <= FEW {
+            let is_new = |(index, (name, _)): (usize, &(Arc<str>, Tensor))| {
+                entries[..index].iter().all(|(held, _)| held != name)
+            };
+            entries.iter().enumerate().all(is_new)
+        } else {
+            let mut names: Vec<&str> = entries.iter().map(|(name, _)| &**name).collect();
+            names.sort_unstable();
+            names.windows(2).all(|pair| pair[0] != pair[1])
+        };
         unique.then(|| Self(Arc::new(entries)))
     }
 

@@ -9,7 +9,7 @@ use bb_learn::models::{reference_logreg, reference_mlp};
 use bb_learn::onnx_model::{OnnxModel, OnnxModelConfig, OnnxModelOptions};
 use bb_sim::{DigitsWorkload, Federation};
 use bytesandbrains::TensorMap;
-use bytesandbrains::cpu::CpuBackend;
+use bytesandbrains::cpu::{CpuBackend, CpuConfig};
 use bytesandbrains::runtime::contracts::Detached;
 use bytesandbrains::runtime::{Answer, Component, DataSource, Evaluation, Fit, Model};
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -34,10 +34,9 @@ struct PlainLoop {
 }
 
 impl Learner {
-    fn new(config: &OnnxModelConfig, rows: Dataset) -> Outcome<Self> {
-        let backend = CpuBackend::new(&CpuBackend::default_config().ok_or("a backend has a configuration")?)?;
+    fn new(config: &OnnxModelConfig, compute: &CpuConfig, rows: Dataset) -> Outcome<Self> {
         Ok(Self {
-            host: Detached::new(0).with("compute", backend),
+            host: Detached::new(0).with("compute", CpuBackend::new(compute)?),
             model: OnnxModel::new(config)?,
             data: InMemoryData::new(&InMemoryConfig::new(rows))?,
         })
@@ -61,10 +60,12 @@ impl PlainLoop {
     fn new(config: &OnnxModelConfig, clients: usize) -> Outcome<Self> {
         let digits = digits::load()?;
         let rows = digits.train.len();
+        let compute = CpuConfig::default();
+        let learner = |rows| Learner::new(config, &compute, rows);
         let parts = digits.train.contiguous(clients)?;
         Ok(Self {
-            learners: parts.into_iter().map(|part| Learner::new(config, part)).collect::<Result<_, _>>()?,
-            judge: Learner::new(config, digits.test)?,
+            learners: parts.into_iter().map(learner).collect::<Result<_, _>>()?,
+            judge: learner(digits.test)?,
             global: config.parameters().clone(),
             rows,
         })

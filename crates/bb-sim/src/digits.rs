@@ -6,7 +6,7 @@ use bb_learn::onnx_model::{OnnxModel, OnnxModelConfig};
 use bb_learn::programs::FedAvgRound;
 use bb_learn::selectors::AllPeers;
 use bytesandbrains::compiler::{Compiler, Diagnostics};
-use bytesandbrains::cpu::CpuBackend;
+use bytesandbrains::cpu::{CpuBackend, CpuConfig};
 use bytesandbrains::dsl::{BuildError, Fit, Module};
 
 use bytesandbrains::{CompiledModel, Config};
@@ -147,7 +147,8 @@ impl DigitsWorkload {
     /// # Errors
     /// [`WorkloadError`].
     pub fn build(&self) -> Result<Federation, WorkloadError> {
-        let base = || Config::new().with("model", self.model.clone());
+        let compute = CpuConfig::default();
+        let base = || Config::new().with("model", self.model.clone()).with("compute", compute.clone());
         let clients = self.parts()?.into_iter().zip(1_u64..).map(|(rows, number)| {
             let data = InMemoryConfig::new(rows);
             let seed = self.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(number);

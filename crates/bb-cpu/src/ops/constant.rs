@@ -85,10 +85,10 @@ fn one_hot(node: &NodeDef<'_>) -> Outcome<Kernel> {
         let depth = super::elementwise::scalar(depth)? as i64;
         let depth_extent = shape::extent(depth)?;
         let axis = shape::axis(axis, indices.shape().rank() + 1)?;
-        let mut extents = indices.shape().to_vec();
-        extents.insert(axis, depth_extent);
-        let inner = shape::count(&extents[axis + 1..])?;
-        let mut result = io.alloc(values.dtype(), &Shape::from(extents))?;
+        let (outer, inner) = indices.shape().split_at(axis);
+        let extents: Shape = outer.iter().chain([&depth_extent]).chain(inner).copied().collect();
+        let inner = shape::count(inner)?;
+        let mut result = io.alloc(values.dtype(), &extents)?;
         let wide = super::cast::convert(io.pool, indices, DataType::I64)?;
         by_width!(values.dtype(), T => {
             let &[off, on] = raw::<T>(values)? else { return Err(Fault::shape("values must be [off, on]")) };

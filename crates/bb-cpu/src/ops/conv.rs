@@ -80,7 +80,8 @@ fn conv(node: &NodeDef<'_>) -> Outcome<Kernel> {
                         T::ZERO
                     }
                 };
-                product(T::ONE, Matrix::new(weight, own, taps, false), Matrix::new(columns, taps, places, false), beta, to)?;
+                let (weight, columns) = (Matrix::new(weight, own, taps, false), Matrix::new(columns, taps, places, false));
+                product(T::ONE, weight, columns, beta, to, &mut io.hands.scratch)?;
             }
             io.pool.put(unfolded);
             Ok(())
@@ -220,7 +221,7 @@ fn conv_transpose(node: &NodeDef<'_>) -> Outcome<Kernel> {
                 let first = (block / groups * channels + group * own) * pixels;
                 let from = Matrix::new(&from[first..first + own * pixels], own, pixels, false);
                 let weight = Matrix::new(&weight[group * own * taps..(group + 1) * own * taps], taps, own, true);
-                product(T::ONE, weight, from, T::ZERO, held)?;
+                product(T::ONE, weight, from, T::ZERO, held, &mut io.hands.scratch)?;
                 let start = (block / groups * filters + group * per_group) * places;
                 fold(held, per_group, &slides, spatial, &mut to[start..start + per_group * places]);
             }

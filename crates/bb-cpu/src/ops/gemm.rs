@@ -1,6 +1,6 @@
 //! Matrix products.
 
-use bb_runtime::{Shape, Tensor};
+use bb_runtime::{DataType, Shape, Tensor};
 use ndarray::{ArrayView2, ArrayViewMut2, LinalgScalar, linalg::general_mat_mul};
 
 use super::types::{Number, by_number};
@@ -8,6 +8,7 @@ use super::{Entry, Kernel, op};
 use crate::fault::{Fault, Outcome};
 use crate::io::Io;
 use crate::node::NodeDef;
+use crate::product::{Added, Product, is_small};
 use crate::shape::{self, Walk};
 
 pub(super) const OPS: &[Entry] = &[op("Gemm", 7, gemm), op("MatMul", 1, |_| Ok(mat_mul()))];
@@ -37,22 +38,53 @@ impl<'a, T> Matrix<'a, T> {
     }
 }
 
-/// `to = alpha · a · b + beta · to`, all row-major.
-pub(crate) fn product<T: LinalgScalar>(
+/// `to = alpha · a · b + beta · to`, all row-major; what `scratch` holds means nothing.
+pub(crate) fn product<T: Number + LinalgScalar>(
     alpha: T,
     a: Matrix<'_, T>,
     b: Matrix<'_, T>,
     beta: T,
     to: &mut [T],
+    scratch: &mut Vec<f32>,
 ) -> Outcome {
     let (rows, columns) = (a.rows, b.columns);
     if a.columns != b.rows {
         return Err(Fault::shape(format!("{} columns times {} rows", a.columns, b.rows)));
     }
+    if small_product(alpha, &a, &b, beta, to, scratch) {
+        return Ok(());
+    }
     let mut to =
         ArrayViewMut2::from_shape((rows, columns), to).map_err(|error| Fault::shape(error.to_string()))?;
     general_mat_mul(alpha, &a.view()?, &b.view()?, beta, &mut to);
     Ok(())
+}
+
+/// Computes [`product`] without a copy of the factors, where that is faster; `false` where it is not.
+fn small_product<T: Number>(
+    alpha: T,
+    a: &Matrix<'_, T>,
+    b: &Matrix<'_, T>,
+    beta: T,
+    to: &mut [T],
+    scratch: &mut Vec<f32>,
+) -> bool {
+    let is_turned_for_little = b.transposed && a.rows < 4;
+    if T::DTYPE != DataType::F32 || !is_small(b.rows, b.columns) || is_turned_for_little {
+        return false;
+    }
+    let (alpha, beta) = (alpha.to_f64() as f32, beta.to_f64() as f32);
+    let (Ok(left), Ok(right), Ok(to)) = (
+        bytemuck::try_cast_slice(a.elements),
+        bytemuck::try_cast_slice(b.elements),
+        bytemuck::try_cast_slice_mut(to),
+    ) else {
+        return false;
+    };
+    let added = if beta == 0.0 { Added::Nothing } else { Added::Held(beta) };
+    let extents = (a.rows, a.columns, b.columns);
+    let (a_by_columns, b_by_columns) = (a.transposed, b.transposed);
+    Product { alpha, a: left, a_by_columns, b: right, b_by_columns, extents, added, to, scratch }.compute()
 }
 
 fn gemm(node: &NodeDef<'_>) -> Outcome<Kernel> {
@@ -71,6 +103,30 @@ fn gemm(node: &NodeDef<'_>) -> Outcome<Kernel> {
         let shape = Shape::from([m, n]);
         let mut result = io.alloc(a.dtype(), &shape)?;
         let bias = io.optional(2);
+        let added = match bias {
+            Some(bias) if beta != 0.0 => added_row(bias, beta, n),
+            _ => Some(Added::Nothing),
+        };
+        if let Some(added) = added
+            && a.dtype() == DataType::F32
+            && is_small(k, n)
+        {
+            let product = Product {
+                alpha,
+                a: a.as_slice()?,
+                a_by_columns: trans_a,
+                b: b.as_slice()?,
+                b_by_columns: trans_b,
+                extents: (m, k, n),
+                added,
+                to: result.make_mut()?,
+                scratch: &mut io.hands.scratch,
+            };
+            if product.compute() {
+                io.emit(0, result);
+                return Ok(());
+            }
+        }
         by_number!(a.dtype(), T => {
             let to = result.make_mut::<T>()?;
             let beta = match bias {
@@ -88,12 +144,20 @@ fn gemm(node: &NodeDef<'_>) -> Outcome<Kernel> {
                 }
             };
             let (a, b) = (Matrix::new(a.as_slice::<T>()?, m, k, trans_a), Matrix::new(b.as_slice::<T>()?, k, n, trans_b));
-            product(T::from_f64(f64::from(alpha)), a, b, beta, to)
+            product(T::from_f64(f64::from(alpha)), a, b, beta, to, &mut io.hands.scratch)
         })?;
         io.emit(0, result);
         Ok(())
     })
     .via_f32())
+}
+
+/// A bias that is one row for all rows of a result of `n` columns.
+fn added_row(bias: &Tensor, beta: f32, n: usize) -> Option<Added<'_>> {
+    match &**bias.shape() {
+        [extent] | [1, extent] if *extent == n => Some(Added::Row(beta, bias.as_slice().ok()?)),
+        _ => None,
+    }
 }
 
 fn is_float<T: Number>() -> bool {
@@ -169,7 +233,8 @@ pub(crate) fn multiply(io: &mut Io<'_, '_>, a: &Tensor, b: &Tensor) -> Outcome<T
         } else if b_batch.iter().all(|&extent| extent == 1) && a_batch == &*batch {
             // One right factor for all: the batch is more rows.
             let rows = shape::count(a_batch)? * m;
-            product(T::ONE, Matrix::new(a, rows, k, false), Matrix::new(b, k, n, false), T::ZERO, to)
+            let (a, b) = (Matrix::new(a, rows, k, false), Matrix::new(b, k, n, false));
+            product(T::ONE, a, b, T::ZERO, to, &mut io.hands.scratch)
         } else {
             let walk = Walk::new(
                 &batch,
@@ -184,7 +249,8 @@ pub(crate) fn multiply(io: &mut Io<'_, '_>, a: &Tensor, b: &Tensor) -> Outcome<T
                 if done.is_ok() {
                     let a = Matrix::new(&a[i * m * k..(i + 1) * m * k], m, k, false);
                     let b = Matrix::new(&b[j * k * n..(j + 1) * k * n], k, n, false);
-                    done = product(T::ONE, a, b, T::ZERO, &mut to[o * m * n..(o + 1) * m * n]);
+                    let to = &mut to[o * m * n..(o + 1) * m * n];
+                    done = product(T::ONE, a, b, T::ZERO, to, &mut io.hands.scratch);
                 }
             });
             done

@@ -59,12 +59,8 @@ fn identity() -> Kernel {
 /// As in inference: nothing is dropped.
 fn dropout() -> Kernel {
     Kernel::new(|io| {
-        if let Some(training) = io.inputs.get(2).and_then(Option::as_ref) {
-            let dropping = io
-                .inputs
-                .get(1)
-                .and_then(Option::as_ref)
-                .map_or(Ok(0.5), |ratio| super::elementwise::scalar(ratio))?;
+        if let Some(training) = io.peek(2) {
+            let dropping = io.peek(1).map_or(Ok(0.5), super::elementwise::scalar)?;
             if training.as_bytes().first().is_some_and(|&on| on != 0) && dropping != 0.0 {
                 return Err(Fault::Unsupported("training_mode".to_owned()));
             }
@@ -136,7 +132,7 @@ fn axes_of(node: &NodeDef<'_>) -> Option<Vec<i64>> {
 fn squeeze(node: &NodeDef<'_>) -> Outcome<Kernel> {
     let fixed = axes_of(node);
     Ok(Kernel::new(move |io| {
-        let given = match (&fixed, io.inputs.get(1).and_then(Option::as_ref)) {
+        let given = match (&fixed, io.peek(1)) {
             (Some(axes), _) => Some(SmallVec::from_slice(axes)),
             (None, Some(axes)) => Some(crate::io::read_ints(axes)?),
             (None, None) => None,

@@ -208,7 +208,7 @@ impl Layer {
         let &Direction { batch, hidden, inputs, .. } = job;
         let rows = self.cell.gates() * hidden;
         let (mut wx, mut rh) = (vec![0.0; batch * rows], vec![0.0; batch * rows]);
-        let mut next = vec![0.0; hidden];
+        let (mut next, mut scratch) = (vec![0.0; hidden], Vec::new());
         for step in 0..job.steps {
             // Rows of a batch may end early, so that each runs backwards from its own end.
             for row in 0..batch {
@@ -219,14 +219,16 @@ impl Layer {
                 let x = &job.x[(time * batch + row) * inputs..(time * batch + row + 1) * inputs];
                 let (wx, rh) = (&mut wx[..rows], &mut rh[..rows]);
                 let matrix = |weights, columns| Matrix::new(weights, columns, rows, true);
-                product(1.0, Matrix::new(x, 1, inputs, false), matrix(job.w, inputs), 0.0, wx)?;
+                product(1.0, Matrix::new(x, 1, inputs, false), matrix(job.w, inputs), 0.0, wx, &mut scratch)?;
                 let own = row * hidden..(row + 1) * hidden;
-                product(1.0, Matrix::new(&h[own.clone()], 1, hidden, false), matrix(job.r, hidden), 0.0, rh)?;
+                let held = Matrix::new(&h[own.clone()], 1, hidden, false);
+                product(1.0, held, matrix(job.r, hidden), 0.0, rh, &mut scratch)?;
                 if let Some(bias) = job.bias {
                     wx.iter_mut().zip(&bias[..rows]).for_each(|(x, bias)| *x += bias);
                     rh.iter_mut().zip(&bias[rows..]).for_each(|(x, bias)| *x += bias);
                 }
-                self.cell_step(job, wx, rh, &mut h[own.clone()], &mut c[own.clone()], &mut next)?;
+                let held = (&mut *next, &mut scratch);
+                self.cell_step(job, wx, rh, &mut h[own.clone()], &mut c[own.clone()], held)?;
                 let to = ((time * directions + direction) * batch + row) * hidden;
                 y[to..to + hidden].copy_from_slice(&h[own]);
             }
@@ -242,7 +244,7 @@ impl Layer {
         rh: &[f32],
         h: &mut [f32],
         c: &mut [f32],
-        next: &mut [f32],
+        (next, scratch): (&mut [f32], &mut Vec<f32>),
     ) -> Outcome {
         let n = job.hidden;
         let clip = |x: f32| x.max(-self.clip).min(self.clip);
@@ -274,7 +276,7 @@ impl Layer {
                 } else {
                     let reset: Vec<f32> = (0..n).map(|at| gate(1, at) * h[at]).collect();
                     let weights = Matrix::new(&job.r[2 * n * n..3 * n * n], n, n, true);
-                    product(1.0, Matrix::new(&reset, 1, n, false), weights, 0.0, next)?;
+                    product(1.0, Matrix::new(&reset, 1, n, false), weights, 0.0, next, scratch)?;
                     for (at, next) in next.iter_mut().enumerate() {
                         let bias = job.bias.map_or(0.0, |bias| bias[5 * n + at]);
                         *next = g(clip(wx[2 * n + at] + *next + bias));

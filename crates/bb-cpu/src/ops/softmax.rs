@@ -97,6 +97,9 @@ pub(super) fn over_axis<T: Float>(
     if from.is_empty() {
         return Ok(());
     }
+    if inner == 1 && count < SHORT {
+        return short_rows(io, from, to, count, log);
+    }
     if inner == 1 {
         for (from, to) in from.chunks_exact(count).zip(to.chunks_exact_mut(count)) {
             row(from, to, log);
@@ -123,6 +126,46 @@ pub(super) fn over_axis<T: Float>(
                 simd::update(to, sum, |x, sum| x.sub(sum));
             } else {
                 simd::update(to, sum, |x, sum| x.exp().div(sum));
+            }
+        }
+    }
+    io.pool.put(held);
+    Ok(())
+}
+
+/// Rows shorter than this are too short for vectors of their own.
+const SHORT: usize = 32;
+
+/// Elements of short rows that are computed at once.
+const AT_ONCE: usize = 1024;
+
+/// Softmax of rows of `count` elements, or its logarithm: powers and logarithms of many rows at once.
+fn short_rows<T: Float>(io: &mut Io<'_, '_>, from: &[T], to: &mut [T], count: usize, log: bool) -> Outcome {
+    let rows = (AT_ONCE / count).min(from.len() / count);
+    let mut held: Tensor = io.scratch::<T>(rows * (count + 1))?;
+    let (powers, sums) = held.make_mut::<T>()?.split_at_mut(rows * count);
+    for (from, to) in from.chunks(rows * count).zip(to.chunks_mut(rows * count)) {
+        for (from, to) in from.chunks_exact(count).zip(to.chunks_exact_mut(count)) {
+            let most = from.iter().fold(T::LOWEST, |most, &x| most.most(x));
+            for (to, &x) in to.iter_mut().zip(from) {
+                *to = x.sub(most);
+            }
+        }
+        let (powers, sums) = (&mut powers[..to.len()], &mut sums[..to.len() / count]);
+        simd::map(to, powers, T::exp);
+        for (sum, powers) in sums.iter_mut().zip(powers.chunks_exact(count)) {
+            *sum = powers.iter().fold(T::ZERO, |sum, &x| sum.add(x));
+        }
+        if log {
+            simd::map_in_place(sums, T::ln);
+            for (to, &sum) in to.chunks_exact_mut(count).zip(&*sums) {
+                to.iter_mut().for_each(|x| *x = x.sub(sum));
+            }
+        } else {
+            for ((to, powers), &sum) in to.chunks_exact_mut(count).zip(powers.chunks_exact(count)).zip(&*sums)
+            {
+                let scale = T::ONE.div(sum);
+                to.iter_mut().zip(powers).for_each(|(to, power)| *to = power.mul(scale));
             }
         }
     }

@@ -110,23 +110,27 @@ impl<'a> Cursor<'a> {
     ///
     /// # Errors
     /// [`WireError`], for bytes that are no field.
+    #[inline(always)]
     pub fn field(&mut self) -> Result<Option<Field<'a>>, WireError> {
         if self.bytes.is_empty() {
             return Ok(None);
         }
         let at = self.at;
         let key = self.varint()?;
-        let number = u32::try_from(key >> 3).ok().filter(|number| (1..1 << 29).contains(number));
-        let number = number.ok_or(WireError::FieldNumber { at })?;
+        let number = match key >> 3 {
+            number @ 1..0x2000_0000 => number as u32,
+            _ => return Err(WireError::FieldNumber { at }),
+        };
         let payload = match key & 7 {
             0 => Payload::Varint(self.varint()?),
             1 => Payload::Fixed64(u64::from_le_bytes(self.array()?)),
             2 => {
                 let length = self.varint()?;
                 let left = self.bytes.len();
-                let body =
-                    usize::try_from(length).ok().and_then(|length| self.bytes.split_at_checked(length));
-                let (body, rest) = body.ok_or(WireError::Length { at, length, left })?;
+                if length > left as u64 {
+                    return Err(WireError::Length { at, length, left });
+                }
+                let (body, rest) = self.bytes.split_at(length as usize);
                 let inner = Self { bytes: body, at: self.at };
                 self.at += body.len();
                 self.bytes = rest;
@@ -142,23 +146,37 @@ impl<'a> Cursor<'a> {
     ///
     /// # Errors
     /// [`WireError::Truncated`], [`WireError::Varint`].
+    #[inline]
     pub fn varint(&mut self) -> Result<u64, WireError> {
+        // Most keys, lengths and numbers take one byte.
+        match self.bytes {
+            [byte @ ..0x80, rest @ ..] => {
+                self.bytes = rest;
+                self.at += 1;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, WireError> {
         let start = self.at;
         let mut number = 0_u64;
-        for shift in (0..70).step_by(7) {
-            let (&byte, rest) = self.bytes.split_first().ok_or(WireError::Truncated { at: self.at })?;
-            self.bytes = rest;
-            self.at += 1;
-            let bits = u64::from(byte & 0x7f);
-            if shift == 63 && byte > 1 {
-                break;
+        for (index, &byte) in self.bytes.iter().take(10).enumerate() {
+            if index == 9 && byte > 1 {
+                return Err(WireError::Varint { at: start });
             }
-            number |= bits << shift;
+            number |= u64::from(byte & 0x7f) << (7 * index);
             if byte < 0x80 {
+                self.bytes = &self.bytes[index + 1..];
+                self.at += index + 1;
                 return Ok(number);
             }
         }
-        Err(WireError::Varint { at: start })
+        match self.bytes.len() {
+            left @ ..10 => Err(WireError::Truncated { at: start + left }),
+            _ => Err(WireError::Varint { at: start }),
+        }
     }
 
     /// The position of the next byte.

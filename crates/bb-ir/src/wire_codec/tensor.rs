@@ -9,9 +9,14 @@ pub(super) struct TensorFields<'a> {
     message: Cursor<'a>,
     pub(super) dtype: DataType,
     pub(super) rank: usize,
+    /// The outermost extents.
+    first: [usize; FEW],
     pub(super) name: Cursor<'a>,
     pub(super) raw_data: &'a [u8],
 }
+
+/// Extents that are remembered; a tensor that has more is read again for them.
+const FEW: usize = 4;
 
 impl<'a> TensorFields<'a> {
     pub(super) fn read(message: Cursor<'a>) -> Result<Self, ValueError> {
@@ -19,12 +24,16 @@ impl<'a> TensorFields<'a> {
         let fault = |fault| ValueError::Tensor { at, fault };
         let (mut dtype, mut name, mut raw_data) = (None, None, None);
         let mut rank = 0;
+        let mut first = [0; FEW];
         // Zero extents count as one here: the extents alone must not overflow, whatever the elements are.
         let (mut product, mut has_zero) = (1_usize, false);
         let mut cursor = message;
         while let Some(field) = cursor.field()? {
             match field.number {
                 1 => for_each_dimension(field.payload, at, |extent| {
+                    if let Some(place) = first.get_mut(rank) {
+                        *place = extent;
+                    }
                     rank += 1;
                     has_zero |= extent == 0;
                     product = product.checked_mul(extent.max(1)).ok_or(fault(TensorFault::TooLarge))?;
@@ -50,7 +59,7 @@ impl<'a> TensorFields<'a> {
             return Err(fault(TensorFault::ByteCount { expected, got }));
         }
         let name = name.unwrap_or(Cursor::new_at(&[], at));
-        Ok(Self { message, dtype, rank, name, raw_data })
+        Ok(Self { message, dtype, rank, first, name, raw_data })
     }
 
     pub(super) const fn at(&self) -> usize {
@@ -58,6 +67,9 @@ impl<'a> TensorFields<'a> {
     }
 
     pub(super) fn shape(&self) -> Result<Shape, ValueError> {
+        if let Some(extents) = self.first.get(..self.rank) {
+            return Ok(Shape::new(extents));
+        }
         let mut shape = Shape::with_rank(self.rank);
         let mut cursor = self.message;
         while let Some(field) = cursor.field()? {

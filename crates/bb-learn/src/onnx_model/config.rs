@@ -12,6 +12,7 @@ use prost::Message;
 
 use super::OnnxModelError;
 use super::graphs::Graphs;
+use super::spare::Spare;
 
 /// How a model is trained.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +66,7 @@ pub(super) struct Source {
     /// The learning rate, of the loss's type and without axes.
     pub(super) rate: Tensor,
     pub(super) graphs: Graphs,
+    pub(super) spare: Spare,
 }
 
 impl OnnxModelConfig {
@@ -104,7 +106,8 @@ impl OnnxModelConfig {
             }
         }
         let rate = rate_tensor(learning_rate, loss_type(&plan)?)?;
-        Ok(Self(Arc::new(Source { options, parameters, rate, graphs: Graphs::new(plan), model })))
+        let (graphs, spare) = (Graphs::new(plan), Spare::default());
+        Ok(Self(Arc::new(Source { options, parameters, rate, graphs, spare, model })))
     }
 
     /// Plans the training of the model that these bytes are.

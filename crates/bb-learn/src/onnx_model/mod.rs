@@ -12,6 +12,7 @@ mod graphs;
 mod model;
 mod parameters;
 mod prepared;
+mod spare;
 
 pub use bb_autodiff::{AutodiffError, Loss, Trainable};
 pub use config::{OnnxModelConfig, OnnxModelOptions};

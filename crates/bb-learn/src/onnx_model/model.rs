@@ -50,8 +50,6 @@ pub struct OnnxModel {
     config: OnnxModelConfig,
     /// Holds the parameters.
     feed: Feed,
-    /// Loss and parameters, as the next step writes them.
-    next: Outputs,
     prepared: Prepared,
 }
 
@@ -71,19 +69,25 @@ impl OnnxModel {
         &self.config
     }
 
-    /// One step on a batch; its loss before the step.
-    fn step(&mut self, cx: &mut OpContext<'_>, batch: &Batch) -> Result<f64, ComponentError> {
+    /// One step on a batch; its loss before the step. The step writes loss and parameters over `next`, which holds the
+    /// parameters before it afterwards.
+    fn step(
+        &mut self,
+        cx: &mut OpContext<'_>,
+        batch: &Batch,
+        next: &mut Outputs,
+    ) -> Result<f64, ComponentError> {
         let run = self.prepared.find(cx, &self.config.0.graphs, (Purpose::Step, Some(batch.rows)))?;
         self.feed.set_batch(batch)?;
-        let done = run.run_into(self.feed.for_step(), &mut self.next);
+        let done = run.run_into(self.feed.for_step(), next);
         self.feed.release();
         done?;
-        let loss = number(&self.next[0]);
+        let loss = number(&next[0]);
         if !loss.is_finite() {
             let learning_rate = self.config.options().learning_rate;
             return Err(OnnxModelError::Diverged { learning_rate, loss }.into());
         }
-        for (held, next) in self.feed.parameters_mut().iter_mut().zip(&mut self.next[1..]) {
+        for (held, next) in self.feed.parameters_mut().iter_mut().zip(&mut next[1..]) {
             std::mem::swap(held, next);
         }
         Ok(loss)
@@ -105,14 +109,8 @@ impl OnnxModel {
 
     fn take_up(&mut self, parameters: &TensorMap) -> Result<(), OnnxModelError> {
         check(self.config.parameters(), parameters)?;
-        for (index, (held, (_, given))) in
-            self.feed.parameters_mut().iter_mut().zip(parameters.iter()).enumerate()
-        {
-            let before = std::mem::replace(held, given.clone());
-            // The memory of the parameters before is where the next step may write.
-            if let Some(next) = self.next.get_mut(index + 1) {
-                *next = before;
-            }
+        for (held, (_, given)) in self.feed.parameters_mut().iter_mut().zip(parameters.iter()) {
+            *held = given.clone();
         }
         Ok(())
     }
@@ -136,7 +134,7 @@ impl Component for OnnxModel {
     fn new(config: &OnnxModelConfig) -> Result<Self, ComponentError> {
         let source = &config.0;
         let feed = Feed::new(source.graphs.plan(), &source.options, &source.parameters, source.rate.clone());
-        Ok(Self { config: config.clone(), feed, next: Outputs::new(), prepared: Prepared::default() })
+        Ok(Self { config: config.clone(), feed, prepared: Prepared::default() })
     }
 
     /// Writes the parameters.
@@ -213,7 +211,10 @@ impl Model for OnnxModel {
     }
 
     fn train_step(&mut self, cx: &mut OpContext<'_>, batch: &Batch) -> Result<Answer<f64>, ComponentError> {
-        Ok(Answer::now(self.step(cx, batch)?))
+        let mut next = self.config.0.spare.take();
+        let loss = self.step(cx, batch, &mut next)?;
+        self.config.0.spare.put(next);
+        Ok(Answer::now(loss))
     }
 
     fn fit(
@@ -227,15 +228,17 @@ impl Model for OnnxModel {
                 return Err(OnnxModelError::Empty { argument }.into());
             }
         }
+        let mut next_step = self.config.0.spare.take();
         let mut seen = 0;
         let mut loss = 0.0;
         for _ in 0..fit.epochs {
             begin(cx, data)?;
             while let Some(batch) = next(cx, data, fit.batch as usize)? {
-                loss += self.step(cx, &batch)? * batch.rows as f64;
+                loss += self.step(cx, &batch, &mut next_step)? * batch.rows as f64;
                 seen += batch.rows as u64;
             }
         }
+        self.config.0.spare.put(next_step);
         let loss = if seen == 0 { 0.0 } else { loss / seen as f64 };
         Ok(Answer::now(FitReport { rows: seen / u64::from(fit.epochs), loss }))
     }

@@ -78,6 +78,11 @@ impl BackendGraph {
         &self.graph
     }
 
+    /// Whether both are clones of one graph.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.graph, &other.graph) && Arc::ptr_eq(&self.opsets, &other.opsets)
+    }
+
     /// The version of the operator set of `domain` (ONNX's own: the empty name), if the graph names one.
     pub fn opset(&self, domain: &str) -> Option<i64> {
         self.opsets.iter().find(|(held, _)| held == domain).map(|(_, version)| *version)

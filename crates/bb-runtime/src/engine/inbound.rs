@@ -213,7 +213,7 @@ impl Engine {
     fn admit(&mut self, source: PeerId, envelope: &Scan<'_>) {
         self.wire.seen.insert(source, envelope.message_id());
         self.wire.received += 1;
-        self.peers.take_claims(source, envelope.wire_bytes(), envelope.addresses().flatten());
+        self.peers.take_claims(source, envelope.wire_bytes(), envelope.address_bytes());
     }
 
     fn report(&mut self, peer: PeerId, refused: Vec<(usize, ReceiveError)>) {

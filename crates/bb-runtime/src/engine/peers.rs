@@ -84,13 +84,19 @@ impl Peers {
 
     /// Takes up where a peer says it can be reached, in a message of `byte_count` bytes; claims that do not hold are
     /// counted by the book.
-    pub(crate) fn take_claims(
+    pub(crate) fn take_claims<'a>(
         &mut self,
         peer: PeerId,
         byte_count: usize,
-        claims: impl Iterator<Item = Address>,
+        claims: impl Iterator<Item = &'a [u8]>,
     ) {
-        for address in claims {
+        for claim in claims {
+            // What is known from a better source than the peer's word gains nothing by it.
+            let is_known = |(tier, held): (Tier, &Address)| tier < Tier::Hint && held.as_bytes() == claim;
+            if self.book.addresses(peer).any(is_known) {
+                continue;
+            }
+            let Ok(address) = Address::from_bytes(claim) else { continue };
             if self.book.register_address(peer, address, Tier::Hint).is_err() {
                 continue;
             }

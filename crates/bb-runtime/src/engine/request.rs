@@ -32,16 +32,17 @@ impl Engine {
         match &held.kind {
             SendKind::Cast => {
                 let peers = methods::peers(&mut inputs, 0)?;
-                let mut message = self.wire.message(fills(&held.ports, &mut inputs, 1)?, None)?;
+                let fills = fills(&held.ports, &mut inputs, 1)?;
+                let mut message = self.wire.message(fills, None, None)?;
                 for peer in peers {
-                    if let Err(Unsent::TooLarge { byte_count, cap }) = self.post(peer, &mut message, None) {
+                    if let Err(Unsent::TooLarge { byte_count, cap }) = self.post(peer, &mut message) {
                         return Err(OpError::MessageTooLarge { byte_count, cap });
                     }
                 }
                 Ok(Some(Outputs::new()))
             }
             SendKind::Reply => {
-                let mut message = self.wire.message(fills(&held.ports, &mut inputs, 0)?, None)?;
+                let fills = fills(&held.ports, &mut inputs, 0)?;
                 let execution = self.frames.frame(index).execution;
                 let due = self.executions.at(execution).and_then(Execution::answer_due);
                 if due.is_some_and(|due| due < self.now) {
@@ -49,8 +50,10 @@ impl Engine {
                 }
                 let origin = self.executions.at_mut(execution).and_then(|held| held.origin.as_mut());
                 let Some(Origin { peer, unanswered, .. }) = origin else { return Err(OpError::NotARequest) };
-                let (peer, request) = (*peer, unanswered.take().ok_or(OpError::NotARequest)?);
-                self.answer(peer, &mut message, Correlation::Response(request))
+                let (peer, request) = (*peer, unanswered.ok_or(OpError::NotARequest)?);
+                let mut message = self.wire.message(fills, Some(Correlation::Response(request)), None)?;
+                *unanswered = None;
+                self.answer(peer, &mut message)
                     .map_err(|unsent| OpError::NotSent { peer, reason: unsent.to_string() })?;
                 Ok(Some(Outputs::new()))
             }
@@ -74,7 +77,10 @@ impl Engine {
         let execution = self.frames.frame(index).execution;
         let due = self.executions.at(execution).and_then(Execution::answer_due);
         let after = due.map_or(after, |due| due.since(self.now).min(after));
-        let mut message = self.wire.message(fills(ports, &mut inputs, 1)?, Some(after))?;
+        // One id for all: an answer counts only from a peer that was asked.
+        let request_id = self.rng.request_id();
+        let fills = fills(ports, &mut inputs, 1)?;
+        let mut message = self.wire.message(fills, Some(Correlation::Request(request_id)), Some(after))?;
         let wait = self.waits.reserve();
         let needed = request.quorum.map_or(peers.len(), |quorum| quorum as usize);
         let mut call = Call {
@@ -86,19 +92,15 @@ impl Engine {
             failed: 0,
         };
         for (asked, peer) in peers.into_iter().enumerate() {
-            let request = self.rng.request_id();
-            call.peers.push(Asked { peer, request, state: AskedState::Waiting });
+            call.peers.push(Asked { peer, request: request_id, state: AskedState::Waiting });
             let sent = self
                 .wire
                 .requests
-                .begin(peer, request, self.now + after, (wait, asked as u32))
+                .begin(peer, request_id, self.now + after, (wait, asked as u32))
                 .map_err(|error| error.to_string())
-                .and_then(|()| {
-                    let posted = self.post(peer, &mut message, Some(Correlation::Request(request)));
-                    posted.map_err(|unsent| unsent.to_string())
-                });
+                .and_then(|()| self.post(peer, &mut message).map_err(|unsent| unsent.to_string()));
             if let Err(reason) = sent {
-                self.wire.requests.cancel(peer, request);
+                self.wire.requests.cancel(peer, request_id);
                 call.note_failed(asked as u32, reason);
             }
         }

@@ -44,6 +44,15 @@ pub(crate) struct Outgoing {
     pub(crate) bytes: Bytes,
 }
 
+/// A message to one or more peers. All get the same bytes, so that it is encoded once: ids need to be unique only
+/// between two nodes.
+#[derive(Debug)]
+pub(crate) struct Message {
+    envelope: Envelope,
+    /// Its bytes, once it was sent to somebody.
+    bytes: Option<Bytes>,
+}
+
 /// Why a message was not sent. Each is visible: a `PeerBlocked` step, an `OutboundDropped` step, or the op's failure.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub(crate) enum Unsent {
@@ -73,47 +82,42 @@ impl Wire {
         }
     }
 
-    /// A message with these fills; whom it is for is still to be set.
-    pub(crate) fn message(&self, fills: Vec<Fill>, deadline: Option<Duration>) -> Result<Envelope, OpError> {
+    /// A message with these fills.
+    pub(crate) fn message(
+        &self,
+        fills: Vec<Fill>,
+        correlation: Option<Correlation>,
+        deadline: Option<Duration>,
+    ) -> Result<Message, OpError> {
         for fill in &fills {
             let (byte_count, cap) = (fill.value.encoded_len(), self.limits.fill_bytes);
             if byte_count > cap {
                 return Err(OpError::MessageTooLarge { byte_count, cap });
             }
         }
-        Ok(Envelope {
-            program: self.program,
-            deadline,
-            addresses: Arc::clone(&self.addresses),
-            fills,
-            ..Envelope::default()
-        })
+        Ok(self.bare(Envelope { correlation, deadline, fills, ..Envelope::default() }))
+    }
+
+    /// A message with this envelope, which gets the program's digest and the node's addresses.
+    fn bare(&self, envelope: Envelope) -> Message {
+        let addresses = Arc::clone(&self.addresses);
+        Message { envelope: Envelope { program: self.program, addresses, ..envelope }, bytes: None }
     }
 }
 
 impl Engine {
     /// Queues a message to a peer, unless policy or the peer's health speak against it; else why not.
-    pub(crate) fn post(
-        &mut self,
-        peer: PeerId,
-        message: &mut Envelope,
-        correlation: Option<Correlation>,
-    ) -> Result<(), Unsent> {
+    pub(crate) fn post(&mut self, peer: PeerId, message: &mut Message) -> Result<(), Unsent> {
         match self.peers.governor.check_outbound(peer, self.now) {
-            Decision::Allow => self.queue(peer, message, correlation),
+            Decision::Allow => self.queue(peer, message),
             Decision::Deny(reason) => Err(self.denied(peer, reason)),
         }
     }
 
     /// Queues an answer to a peer that policy allows.
-    pub(crate) fn answer(
-        &mut self,
-        peer: PeerId,
-        message: &mut Envelope,
-        correlation: Correlation,
-    ) -> Result<(), Unsent> {
+    pub(crate) fn answer(&mut self, peer: PeerId, message: &mut Message) -> Result<(), Unsent> {
         match self.peers.governor.policy(peer) {
-            Decision::Allow => self.queue(peer, message, Some(correlation)),
+            Decision::Allow => self.queue(peer, message),
             Decision::Deny(reason) => Err(self.denied(peer, reason)),
         }
     }
@@ -121,13 +125,8 @@ impl Engine {
     /// Asks a peer to send less for a while; if that cannot be sent, the outbound queue counts it.
     pub(super) fn send_notice(&mut self, peer: PeerId, retry_after: Duration) {
         let notice = Some(Notice::Backpressure { retry_after });
-        let mut message = Envelope {
-            program: self.wire.program,
-            addresses: Arc::clone(&self.wire.addresses),
-            notice,
-            ..Envelope::default()
-        };
-        match self.queue(peer, &mut message, None) {
+        let mut message = self.wire.bare(Envelope { notice, ..Envelope::default() });
+        match self.queue(peer, &mut message) {
             Ok(()) => self.wire.notices_sent += 1,
             Err(unsent) => tracing::debug!(%peer, %unsent, "a notice was not sent"),
         }
@@ -141,8 +140,8 @@ impl Engine {
     /// Tells a peer that its request will not be answered; if that cannot be sent, the outbound queue counts it.
     pub(crate) fn send_failure(&mut self, peer: PeerId, request: RequestId, reason: &str) {
         let correlation = Correlation::Failure { request, reason: reason.into() };
-        if let Ok(mut message) = self.wire.message(Vec::new(), None)
-            && let Err(unsent) = self.answer(peer, &mut message, correlation)
+        if let Ok(mut message) = self.wire.message(Vec::new(), Some(correlation), None)
+            && let Err(unsent) = self.answer(peer, &mut message)
         {
             tracing::debug!(%peer, %unsent, "a failure was not sent");
         }
@@ -157,6 +156,7 @@ impl Engine {
             }
         }
         let mut unresolved = BTreeSet::new();
+        self.steps.reserve(self.wire.outbound.len());
         while let Some(Outgoing { peer, bytes }) = self.wire.outbound.pop() {
             if let Decision::Deny(reason) = self.peers.governor.policy(peer) {
                 self.steps.push(EngineStep::PeerBlocked { peer, reason });
@@ -170,20 +170,17 @@ impl Engine {
         }
     }
 
-    fn queue(
-        &mut self,
-        peer: PeerId,
-        message: &mut Envelope,
-        correlation: Option<Correlation>,
-    ) -> Result<(), Unsent> {
-        message.message_id = MessageId { incarnation: self.incarnation, counter: self.wire.sent };
-        message.correlation = correlation;
-        let bytes = Bytes::from(message.encode());
+    fn queue(&mut self, peer: PeerId, message: &mut Message) -> Result<(), Unsent> {
+        let Message { envelope, bytes } = message;
+        let bytes = bytes.get_or_insert_with(|| {
+            envelope.message_id = MessageId { incarnation: self.incarnation, counter: self.wire.sent };
+            Bytes::from(envelope.encode())
+        });
         let (byte_count, cap) = (bytes.len(), self.wire.limits.envelope_bytes);
         if byte_count > cap {
             return Err(Unsent::TooLarge { byte_count, cap });
         }
-        match self.wire.outbound.push(Outgoing { peer, bytes }, byte_count) {
+        match self.wire.outbound.push(Outgoing { peer, bytes: bytes.clone() }, byte_count) {
             Ok(()) => {
                 self.wire.sent += 1;
                 Ok(())

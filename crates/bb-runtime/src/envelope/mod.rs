@@ -3,12 +3,13 @@
 //! A sender fills in an [`Envelope`] and calls [`Envelope::encode`]. A receiver goes in stages, each of which
 //! costs little until the one before has passed:
 //!
-//! 1. [`scan`] checks size, version, every count and length, and what the fills would hold, without
+//! 1. [`scan`] checks size, version, and every count and length of the envelope's own fields, without
 //!    allocating. An error here is the whole envelope's.
 //! 2. The [`Scan`] tells what the envelope says of itself: [`Scan::message_id`], [`Scan::program`],
 //!    [`Scan::correlation`], [`Scan::deadline`], [`Scan::notice`], [`Scan::addresses`].
-//! 3. [`Scan::fills`] gives the fills one by one. One that is malformed is an error of its own, a
-//!    [`FillError`] with its index; its siblings are not touched by it.
+//! 3. [`Scan::fills`] gives the fills one by one, each checked in structure and in what it would hold, without
+//!    allocating. One that is malformed is an error of its own, a [`FillError`] with its index; its siblings are
+//!    not touched by it.
 //! 4. [`ScannedFill::decode`] builds a fill's value, copying tensors once.
 //!
 //! The values of one envelope together hold at most twice the bytes of the envelope plus

@@ -74,7 +74,6 @@ pub struct Scan<'a> {
     notice: Option<Notice>,
     fill_count: usize,
     header_bytes: usize,
-    heap_bytes: usize,
 }
 
 /// Checks the bytes of an envelope, without allocating.
@@ -134,7 +133,7 @@ pub fn scan<'a>(bytes: &'a [u8], limits: &EnvelopeLimits) -> Result<Scan<'a>, En
     if let Some(Correlation::Failure { reason, .. }) = correlation {
         header_bytes += reason.len();
     }
-    let mut scan = Scan {
+    Ok(Scan {
         envelope,
         limits: *limits,
         message_id,
@@ -144,10 +143,7 @@ pub fn scan<'a>(bytes: &'a [u8], limits: &EnvelopeLimits) -> Result<Scan<'a>, En
         notice,
         fill_count,
         header_bytes,
-        heap_bytes: 0,
-    };
-    scan.heap_bytes = scan.fills().filter_map(Result::ok).map(|fill| fill.heap_bytes()).sum();
-    Ok(scan)
+    })
 }
 
 /// What an address holds beside its bytes, and its place in a list.
@@ -189,18 +185,23 @@ impl<'a> Scan<'a> {
         self.envelope.len()
     }
 
-    /// Bytes that the values of all sound fills hold once they are decoded.
-    pub const fn heap_bytes(&self) -> usize {
-        self.heap_bytes
+    /// Bytes that the values of all sound fills hold once they are decoded; counted by a walk over them.
+    pub fn heap_bytes(&self) -> usize {
+        self.fills().filter_map(Result::ok).map(|fill| fill.heap_bytes()).sum()
     }
 
     /// Where the sender says it can be reached, in its order; one that cannot be read is an error of its own.
     pub fn addresses(&self) -> impl Iterator<Item = Result<Address, AddressError>> + use<'a> {
+        self.address_bytes().map(Address::from_bytes)
+    }
+
+    /// Where the sender says it can be reached, not read yet.
+    pub(crate) fn address_bytes(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let mut cursor = self.envelope;
         std::iter::from_fn(move || {
             while let Ok(Some(field)) = cursor.field() {
                 if let (6, Ok(address)) = (field.number, field.bytes()) {
-                    return Some(Address::from_bytes(address.rest()));
+                    return Some(address.rest());
                 }
             }
             None

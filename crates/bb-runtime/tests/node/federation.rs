@@ -157,7 +157,7 @@ fn an_answer_of_another_peer_than_the_one_asked_does_nothing() {
     federation.deliver();
     federation.step();
     for (from, _, _) in &mut federation.in_flight {
-        *from = peer(1 - u64::from(*from == peer(1)));
+        *from = peer(2);
     }
     federation.settle();
     assert!(federation.server().execution_state(run).is_some());
@@ -246,4 +246,20 @@ fn a_peer_that_is_blocked_is_not_asked_and_its_messages_change_one_counter() {
     assert!(federation.server().deliver_inbound(peer(1), b"\xff").is_err());
     assert_eq!(federation.server().engine_stats().denied_inbound, before.denied_inbound + 1);
     let _ = SERVER;
+}
+
+#[test]
+fn everybody_who_is_asked_the_same_gets_the_same_bytes() {
+    let mut federation = Federation::new(3, -1, Config::new());
+    round(&mut federation);
+    let sent: Vec<_> = federation
+        .server_steps()
+        .into_iter()
+        .filter_map(|step| match step {
+            EngineStep::SendEnvelope { peer, bytes, .. } => Some((peer, bytes)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(sent.iter().map(|(peer, _)| *peer).collect::<Vec<_>>(), [peer(0), peer(1), peer(2)]);
+    assert!(sent.iter().all(|(_, bytes)| *bytes == sent[0].1 && bytes.as_ptr() == sent[0].1.as_ptr()));
 }
