@@ -201,6 +201,11 @@ impl AddressProofs {
         self.len() == 0
     }
 
+    /// Sets how many messages were held back, as it was saved.
+    pub fn set_withheld(&mut self, withheld: u64) {
+        self.withheld = withheld;
+    }
+
     /// How often an address was not given out because too much had been sent to it.
     pub fn withheld(&self) -> u64 {
         self.withheld

@@ -1,9 +1,13 @@
 //! When to try a peer again: exponential backoff with jitter, and the word of the peer itself.
 
+mod state;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bb_ir::{PeerId, Time};
+
+pub use self::state::{EntryState, State};
 
 /// How long a [`BackoffTable`] waits and remembers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

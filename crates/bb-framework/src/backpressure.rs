@@ -256,6 +256,17 @@ impl Backpressure {
         self.len() == 0
     }
 
+    /// The events that wait to be taken, in order.
+    pub fn events(&self) -> impl Iterator<Item = Event> {
+        self.events.iter().copied()
+    }
+
+    /// Takes up the events and counters that were saved; of events as many as may wait.
+    pub fn resume(&mut self, events: impl IntoIterator<Item = Event>, counters: Counters) {
+        self.events = events.into_iter().take(self.config.events).collect();
+        self.counters = counters;
+    }
+
     /// What was counted.
     pub fn counters(&self) -> Counters {
         self.counters

@@ -13,7 +13,8 @@ use thiserror::Error;
 /// - look: [`capacity`](Self::capacity) [`in_flight`](Self::in_flight) [`remaining`](Self::remaining)
 ///   [`refused`](Self::refused)
 /// - feed: [`try_charge`](Self::try_charge)
-/// - command: [`set_capacity`](Self::set_capacity)
+/// - command: [`set_capacity`](Self::set_capacity) [`set_refused`](Self::set_refused) [`readmit`](Self::readmit)
+///   [`forget`](Self::forget)
 ///
 /// ```
 /// use bb_framework::Budget;
@@ -33,7 +34,8 @@ pub struct Budget(Arc<Account>);
 #[derive(Debug)]
 struct Account {
     capacity: AtomicUsize,
-    in_flight: AtomicUsize,
+    /// Bytes in flight in the lower bits; above them how often everything was forgotten.
+    in_flight: AtomicU64,
     refused: AtomicU64,
 }
 
@@ -46,7 +48,13 @@ pub struct Charge(Arc<Held>);
 struct Held {
     account: Arc<Account>,
     byte_count: usize,
+    /// Charges of another era count no more.
+    era: u64,
 }
+
+/// Bits for bytes in flight: 256 TiB.
+const BYTE_BITS: u32 = 48;
+const BYTES: u64 = (1 << BYTE_BITS) - 1;
 
 /// The bytes do not fit in; the caller may try again when others have gone.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -68,7 +76,7 @@ impl Budget {
     pub fn new(capacity: usize) -> Self {
         Self(Arc::new(Account {
             capacity: AtomicUsize::new(capacity),
-            in_flight: AtomicUsize::new(0),
+            in_flight: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         }))
     }
@@ -80,15 +88,45 @@ impl Budget {
     pub fn try_charge(&self, byte_count: usize) -> Result<Charge, BudgetExceeded> {
         let capacity = self.capacity();
         let admitted = self.0.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, |in_flight| {
-            in_flight.checked_add(byte_count).filter(|&total| total <= capacity)
+            let total = bytes_of(in_flight).checked_add(byte_count).filter(|&total| total <= capacity)?;
+            Some(in_flight & !BYTES | total as u64 & BYTES)
         });
         match admitted {
-            Ok(_) => Ok(Charge(Arc::new(Held { account: Arc::clone(&self.0), byte_count }))),
+            Ok(before) => {
+                let era = before >> BYTE_BITS;
+                Ok(Charge(Arc::new(Held { account: Arc::clone(&self.0), byte_count, era })))
+            }
             Err(in_flight) => {
                 self.0.refused.fetch_add(1, Ordering::Relaxed);
-                Err(BudgetExceeded { byte_count, budget_remaining: capacity.saturating_sub(in_flight) })
+                Err(BudgetExceeded {
+                    byte_count,
+                    budget_remaining: capacity.saturating_sub(bytes_of(in_flight)),
+                })
             }
         }
+    }
+
+    /// Charges bytes that were admitted before, whatever the capacity: for what is restored, whose sum the caller has
+    /// checked.
+    pub fn readmit(&self, byte_count: usize) -> Charge {
+        let add = (byte_count as u64).min(BYTES);
+        let before = self.0.in_flight.fetch_add(add, Ordering::AcqRel);
+        let (account, era) = (Arc::clone(&self.0), before >> BYTE_BITS);
+        Charge(Arc::new(Held { account, byte_count: add as usize, era }))
+    }
+
+    /// Forgets all charges that are alive: they count no more, here and when they end. Nothing was refused so far.
+    pub fn forget(&self) {
+        let next = |in_flight: u64| Some((in_flight >> BYTE_BITS).wrapping_add(1) << BYTE_BITS);
+        // The function never refuses.
+        if self.0.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).is_ok() {
+            self.set_refused(0);
+        }
+    }
+
+    /// Sets how often bytes were refused.
+    pub fn set_refused(&self, refused: u64) {
+        self.0.refused.store(refused, Ordering::Relaxed);
     }
 
     /// Sets the capacity; what is in flight already stays.
@@ -103,7 +141,7 @@ impl Budget {
 
     /// Bytes of all charges that are alive.
     pub fn in_flight(&self) -> usize {
-        self.0.in_flight.load(Ordering::Acquire)
+        bytes_of(self.0.in_flight.load(Ordering::Acquire))
     }
 
     /// Bytes that would still be admitted.
@@ -128,6 +166,11 @@ impl fmt::Debug for Budget {
 }
 
 impl Charge {
+    /// Names the charge among those that are alive; its clones have the same name.
+    pub fn key(&self) -> usize {
+        Arc::as_ptr(&self.0) as usize
+    }
+
     /// The bytes charged.
     pub fn byte_count(&self) -> usize {
         self.0.byte_count
@@ -156,6 +199,17 @@ impl fmt::Debug for Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.account.in_flight.fetch_sub(self.byte_count, Ordering::AcqRel);
+        let give_back = |in_flight: u64| {
+            (in_flight >> BYTE_BITS == self.era)
+                .then(|| in_flight - (self.byte_count as u64).min(in_flight & BYTES))
+        };
+        match self.account.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, give_back) {
+            // The charge is of another era in the second case.
+            Ok(_) | Err(_) => {}
+        }
     }
+}
+
+fn bytes_of(in_flight: u64) -> usize {
+    (in_flight & BYTES) as usize
 }

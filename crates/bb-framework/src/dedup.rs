@@ -1,11 +1,15 @@
 //! Which messages were seen already: a window over the latest ones.
 
+mod state;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 
 use bb_ir::PeerId;
 use hashbrown::{DefaultHashBuilder, HashTable};
+
+pub use self::state::State;
 
 /// Names a message among those of its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

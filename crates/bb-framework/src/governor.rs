@@ -1,5 +1,7 @@
 //! Who may talk to the node, and to whom it may talk.
 
+mod state;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -7,6 +9,8 @@ use bb_ir::{PeerId, Time};
 use thiserror::Error;
 
 use crate::{BackoffTable, backoff};
+
+pub use self::state::{FailingState, State};
 
 /// Limits of a [`PeerGovernor`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,6 +15,7 @@
 //!    waits to be sent.
 //! 5. [`scheduler`]: what is due when.
 //! 6. [`rng`]: the node's one source of chance.
+//! 7. [`state`]: what a machine is saved as; each has a `State` of its own.
 //!
 //! Every container has a cap, an eviction rule and a counter, all stated in its constructor's documentation
 //! together with the most bytes it can come to hold (half as many again while it grows). Nothing is allocated before it is needed: a machine that was
@@ -33,6 +34,7 @@ pub mod requests;
 pub mod rng;
 pub mod rtt;
 pub mod scheduler;
+pub mod state;
 
 pub use address_book::{AddressBook, AddressBookError, Tier};
 pub use address_proofs::AddressProofs;
@@ -46,6 +48,7 @@ pub use requests::{RequestError, RequestId, RequestTracker};
 pub use rng::Rng;
 pub use rtt::{Rtt, RttTable};
 pub use scheduler::{Scheduler, SchedulerFull};
+pub use state::{Remaining, StateError};
 
 /// The most bytes that a B-tree of `entries` entries of `entry_bytes` bytes takes: nodes have eleven places, and
 /// all but the root have at least five of them filled.

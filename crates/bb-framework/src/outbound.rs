@@ -1,6 +1,10 @@
 //! What waits to be sent: first in, first out, capped by count and by bytes.
 
+mod state;
+
 use std::collections::VecDeque;
+
+pub use self::state::State;
 
 /// Messages that the host has not taken yet.
 ///
@@ -136,6 +140,14 @@ impl<T> OutboundQueue<T> {
     /// Their bytes.
     pub fn byte_count(&self) -> usize {
         self.byte_count
+    }
+
+    /// What was dropped and not said yet.
+    pub fn unreported(&self) -> Dropped {
+        Dropped {
+            count: self.dropped.count - self.reported.count,
+            bytes: self.dropped.bytes - self.reported.bytes,
+        }
     }
 
     /// What was dropped so far.

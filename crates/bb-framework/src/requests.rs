@@ -1,10 +1,14 @@
 //! What was asked and is not answered yet, by who was asked and a random id.
 
+mod state;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use bb_ir::{PeerId, Time};
 use thiserror::Error;
+
+pub use self::state::{RequestState, State};
 
 /// 128 random bits that name a request; made by [`Rng::request_id`](crate::Rng::request_id).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

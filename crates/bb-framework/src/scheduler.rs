@@ -1,9 +1,13 @@
 //! What is due when: keyed timers, in the order of their time.
 
+mod state;
+
 use std::collections::BTreeMap;
 
 use bb_ir::Time;
 use thiserror::Error;
+
+pub use self::state::State;
 
 /// Timers by key; due ones come in the order of their time, then in the order in which they were set.
 ///

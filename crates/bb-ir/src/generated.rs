@@ -8,10 +8,14 @@ pub mod onnx {
 
 /// The package `bb` of the schemas.
 pub mod bb {
+    /// Saved nodes (`proto/bb_snapshot.proto`).
+    pub mod snapshot {
+        include!("generated/bb.snapshot.rs");
+    }
     /// Values and envelopes (`proto/bb_wire.proto`).
     pub mod wire {
         include!("generated/bb.wire.rs");
     }
 }
 
-pub use bb::wire;
+pub use bb::{snapshot, wire};

@@ -19,7 +19,7 @@ pub mod value;
 pub mod value_type;
 pub mod wire_codec;
 
-pub use generated::{onnx, wire};
+pub use generated::{onnx, snapshot, wire};
 
 pub use address::{Address, AddressError};
 pub use diagnostic::Diagnostic;

@@ -21,6 +21,7 @@ mod name;
 pub mod node;
 mod op_ref;
 mod refusals;
+pub mod snapshot;
 mod step;
 
 pub use bb_framework::{Decision, DenyReason, Rtt};
@@ -51,4 +52,5 @@ pub use node::{
 };
 pub use op_ref::OpRef;
 pub use refusals::Refusals;
+pub use snapshot::{NodeSnapshot, RestoreError, SnapshotError, SnapshotMode};
 pub use step::{EngineStep, Outcome};

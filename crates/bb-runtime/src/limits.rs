@@ -66,6 +66,18 @@ macro_rules! limits {
 
             $($(#[$doc])* #[must_use] pub fn $with(mut self, limit: usize) -> Self { self.$field = limit; self })*
 
+            /// All limits with their names.
+            pub(crate) fn entries(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+                [
+                    $((stringify!($field), self.$field as u64),)*
+                    ("request_deadline", nanos(self.request_deadline)),
+                    ("pending_deadline", nanos(self.pending_deadline)),
+                    ("trace_ops", u64::from(self.trace_ops)),
+                ]
+                .into_iter()
+            }
+
             /// Checks that every limit lets the node work.
             ///
             /// # Errors

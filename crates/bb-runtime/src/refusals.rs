@@ -44,7 +44,9 @@ impl Refusals {
             DeliveryError::InvalidEnvelope(_) => &mut self.invalid_envelope,
             DeliveryError::InvalidValue { .. } => &mut self.invalid_value,
             DeliveryError::OversizePayload { .. } => &mut self.oversize,
-            DeliveryError::PeerDenied { .. } => return,
+            DeliveryError::Cleared | DeliveryError::PeerDenied { .. } | DeliveryError::Restored { .. } => {
+                return;
+            }
             DeliveryError::QueueFull { .. } => &mut self.queue_full,
             DeliveryError::UnknownModule { .. } => &mut self.unknown_module,
             DeliveryError::UnknownProgram { .. } => &mut self.unknown_program,

@@ -128,6 +128,8 @@ pub enum EngineStep {
         addresses: Arc<[Address]>,
         /// The envelope.
         bytes: Bytes,
+        /// Whether it was queued before a restore, so that the peer may have it already; it knows it again by its id.
+        redelivered: bool,
     },
     /// What a program recorded or counted changed in this step; once a name.
     Telemetry {

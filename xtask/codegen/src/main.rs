@@ -6,7 +6,7 @@ use std::{env, fs, io};
 
 use thiserror::Error;
 
-const SCHEMAS: [&str; 2] = ["onnx-ml.proto", "bb_wire.proto"];
+const SCHEMAS: [&str; 3] = ["onnx-ml.proto", "bb_wire.proto", "bb_snapshot.proto"];
 
 /// Why the code is not generated or not fresh.
 #[derive(Debug, Error)]
@@ -52,7 +52,7 @@ fn generate(root: &Path, out: &Path) -> Result<(), CodegenError> {
     let files = protox::compile(SCHEMAS, [root.join("proto")])?;
     prost_build::Config::new()
         .out_dir(out)
-        .bytes([".bb.wire", ".onnx.TensorProto.raw_data"])
+        .bytes([".bb.snapshot", ".bb.wire", ".onnx.TensorProto.raw_data"])
         .disable_comments(["."])
         .compile_fds(files)
         .map_err(|source| CodegenError::Io { path: out.to_owned(), source })

@@ -2,6 +2,7 @@
 
 mod entry;
 mod error;
+mod state;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,6 +11,7 @@ use bb_ir::{Address, PeerId};
 
 use self::entry::Entry;
 pub use self::error::AddressBookError;
+pub use self::state::{EntryState, State};
 
 /// Limits of an [`AddressBook`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -66,6 +66,11 @@ impl<T: OpOutput> Completion<T> {
         Self { pending, sink: Some(sink), result: PhantomData }
     }
 
+    /// Names the answer in what the component saves: see [`StateReader::completion`](super::StateReader::completion).
+    pub fn token(&self) -> u64 {
+        self.pending.0
+    }
+
     /// Gives the answer.
     pub fn complete(mut self, result: T) {
         if let Some(sink) = self.sink.take() {

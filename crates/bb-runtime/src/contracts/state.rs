@@ -1,8 +1,14 @@
 //! How a component writes its state and reads it back.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
 use bb_ir::wire_codec::DecodeLimits;
 use thiserror::Error;
 
+use super::{Completion, CompletionSink, OpOutput, Pending};
 use crate::{TensorMap, Value};
 
 /// Collects a component's state: a sequence of values in their wire form.
@@ -12,9 +18,16 @@ pub struct StateWriter {
 }
 
 /// Gives a component its state back, value by value, in the order in which it was written.
-#[derive(Debug)]
 pub struct StateReader<'a> {
     bytes: &'a [u8],
+    answers: Option<Answers<'a>>,
+}
+
+/// Answers that ops of a restored node wait for.
+#[derive(Clone, Copy)]
+struct Answers<'a> {
+    sink: &'a Arc<dyn CompletionSink>,
+    open: &'a RefCell<BTreeSet<u64>>,
 }
 
 /// Why saved state does not fit.
@@ -36,6 +49,12 @@ pub enum StateError {
         /// How many.
         byte_count: usize,
     },
+    /// No op waits for that answer, or another component has taken it up.
+    #[error("no op waits for the answer {token}")]
+    UnknownAnswer {
+        /// Its token.
+        token: u64,
+    },
     /// Bytes that are not a value.
     #[error(transparent)]
     Value(#[from] bb_ir::wire_codec::ValueError),
@@ -44,9 +63,8 @@ pub enum StateError {
 impl StateWriter {
     /// Writes a value.
     pub fn value(&mut self, value: &Value) {
-        let encoded = value.encode();
-        self.bytes.extend_from_slice(&(encoded.len() as u64).to_le_bytes());
-        self.bytes.extend_from_slice(&encoded);
+        self.bytes.extend_from_slice(&(value.encoded_len() as u64).to_le_bytes());
+        value.encode_into(&mut self.bytes);
     }
 
     /// Writes a number.
@@ -68,7 +86,30 @@ impl StateWriter {
 impl<'a> StateReader<'a> {
     /// Reads what a [`StateWriter`] wrote.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes }
+        Self { bytes, answers: None }
+    }
+
+    /// Reads what was written before a restore; `open` has the answers that can still be given.
+    pub(crate) fn restoring(
+        bytes: &'a [u8],
+        sink: &'a Arc<dyn CompletionSink>,
+        open: &'a RefCell<BTreeSet<u64>>,
+    ) -> Self {
+        Self { bytes, answers: Some(Answers { sink, open }) }
+    }
+
+    /// The right to give the answer whose [`Completion::token`] was saved: the op that waits for it waits on, with the
+    /// time that it had left. Nobody taking it up, the op ends at its deadline.
+    ///
+    /// # Errors
+    /// [`StateError::UnknownAnswer`].
+    pub fn completion<T: OpOutput>(&mut self, token: u64) -> Result<Completion<T>, StateError> {
+        match self.answers {
+            Some(answers) if answers.open.borrow_mut().remove(&token) => {
+                Ok(Completion::new(Pending(token), Arc::clone(answers.sink)))
+            }
+            _ => Err(StateError::UnknownAnswer { token }),
+        }
     }
 
     /// Reads a value.
@@ -115,5 +156,18 @@ impl<'a> StateReader<'a> {
             0 => Ok(()),
             byte_count => Err(StateError::LeftOver { byte_count }),
         }
+    }
+}
+
+impl From<Vec<u8>> for StateWriter {
+    /// A writer that goes on behind these bytes.
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { bytes }
+    }
+}
+
+impl fmt::Debug for StateReader<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StateReader").field("byte_count", &self.bytes.len()).finish_non_exhaustive()
     }
 }

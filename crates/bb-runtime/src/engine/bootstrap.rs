@@ -261,7 +261,7 @@ impl Engine {
     }
 
     /// Works out which slots' ops wait.
-    fn block(&mut self) {
+    pub(crate) fn block(&mut self) {
         let touched: BTreeSet<u32> =
             self.bootstraps.running.iter().flat_map(|held| self.touch_set(held.unit)).collect();
         let reach = &self.bootstraps.reach;

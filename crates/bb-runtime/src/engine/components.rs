@@ -9,14 +9,15 @@ use smallvec::SmallVec;
 
 use bb_framework::Rng;
 
-use super::dense::{Lowered, Slot};
+use super::dense::{Lowered, Slot, Target};
 use super::peers::Peers;
 use super::wait::Waits;
+use crate::config::SlotConfig;
 use crate::contracts::{
     Answer, Backend, CompletionSink, DataSource, Executable, OpContext, OpOutput, Outputs, Pending, Services,
 };
 use crate::error::OpError;
-use crate::{ComponentError, DynComponent, ExecId, PeerId, Role, Tensor, Time, Value};
+use crate::{ComponentError, ComponentFactory, DynComponent, ExecId, PeerId, Role, Tensor, Time, Value};
 
 /// The results of an op, in order.
 pub(crate) type Results = SmallVec<[Value; 2]>;
@@ -38,6 +39,20 @@ pub(crate) struct Components {
     dependencies: Box<[Box<[ResolvedDependency]>]>,
     /// For each installed target, the graphs of its regions.
     executables: Box<[Executables]>,
+    recipe: Arc<Recipe>,
+}
+
+/// How a component is made, and from which configuration.
+pub(crate) type RecipeSlot = (ComponentFactory, Option<SlotConfig>);
+
+/// Components by slot, and the graphs that backends prepared for each target.
+pub(crate) type Made = (Box<[Option<Box<dyn DynComponent>>]>, Box<[Executables]>);
+
+/// What the components were made from.
+pub(crate) struct Recipe {
+    /// For each slot that has a component: how it is made, and from which configuration.
+    pub(crate) slots: Box<[Option<RecipeSlot>]>,
+    pub(crate) targets: Box<[Arc<Target>]>,
 }
 
 /// A dependency that a component declared, and the slot that stands for it.
@@ -76,8 +91,23 @@ impl Components {
         held: Box<[Option<Box<dyn DynComponent>>]>,
         dependencies: Box<[Box<[ResolvedDependency]>]>,
         executables: Box<[Executables]>,
+        recipe: Arc<Recipe>,
     ) -> Self {
-        Self { held, dependencies, executables }
+        Self { held, dependencies, executables, recipe }
+    }
+
+    /// The same components made anew, each shown to `load` before any graph is prepared.
+    ///
+    /// # Errors
+    /// Slot, type and error of the first that fails.
+    pub(crate) fn make_again(
+        &self,
+        lowered: &Lowered,
+        load: impl FnMut(&mut dyn DynComponent) -> Result<(), ComponentError>,
+    ) -> Result<Self, (String, String, ComponentError)> {
+        let (held, executables) = crate::install::construct_again(&self.recipe, lowered, load)?;
+        let recipe = Arc::clone(&self.recipe);
+        Ok(Self::new(held, self.dependencies.clone(), executables, recipe))
     }
 
     /// How many there are.

@@ -194,6 +194,7 @@ impl Engine {
             self.frames.free(index);
         } else {
             frame.cancelled = true;
+            frame.drop_values();
         }
     }
 }

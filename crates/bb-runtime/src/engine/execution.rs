@@ -1,5 +1,7 @@
 //! Executions: what the host or a message started, until its end is reported.
 
+mod state;
+
 use std::time::Duration;
 
 use smallvec::SmallVec;

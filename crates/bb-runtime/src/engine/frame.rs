@@ -1,10 +1,13 @@
 //! Frames: the values and counts of one region that runs.
 
+mod state;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bb_framework::Charge;
 
+pub(crate) use self::state::{Open, SavedFrame};
 use super::dense::{CONSTANT, DEAD, EAGER, NO_SITE, Op, Region, Site, Span};
 pub(crate) use super::eager::EagerOp;
 use super::eager::{EagerState, Offered};
@@ -21,7 +24,7 @@ const SMALL_FRAME: usize = 8;
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
     pub(crate) value: Value,
-    #[expect(dead_code, reason = "held for its end: the bytes are given back with the last clone")]
+    /// The bytes are given back with the last clone.
     pub(crate) charge: Option<Charge>,
 }
 

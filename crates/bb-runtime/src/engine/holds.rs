@@ -27,7 +27,7 @@ pub(crate) struct Holds {
 pub(crate) struct Stashed {
     pub(crate) key: Value,
     pub(crate) value: Held,
-    #[expect(dead_code, reason = "held for its end: the bytes are given back with it")]
+    /// The bytes are given back with it.
     pub(crate) charge: Charge,
 }
 

@@ -33,6 +33,11 @@ impl Phases {
         Self { entered: VecDeque::new(), fired: BTreeMap::new(), listeners }
     }
 
+    /// Whether any region listens to a phase.
+    pub(crate) fn is_heard(&self, phase: &str) -> bool {
+        self.listeners.contains_key(phase)
+    }
+
     /// Notes that a phase was entered; `false` if nothing listens to it.
     pub(crate) fn enter(&mut self, phase: &str) -> bool {
         let Some((name, _)) = self.listeners.get_key_value(phase) else { return false };

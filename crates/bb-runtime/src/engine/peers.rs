@@ -41,9 +41,20 @@ pub(crate) enum Heard {
 
 impl Peers {
     pub(crate) fn new(own: PeerId, limits: &NodeConfig, seed: u64) -> Self {
+        let (book, governor) = Self::configs(limits);
+        Self::from_parts(AddressBook::new(own, book), PeerGovernor::new(governor, seed), limits)
+    }
+
+    /// What the limits of a node mean for the book and the governor.
+    pub(crate) const fn configs(limits: &NodeConfig) -> (address_book::Config, governor::Config) {
+        (book_config(limits), governor_config(limits))
+    }
+
+    /// A node's knowledge of peers with this book and governor, and nothing else.
+    pub(crate) fn from_parts(book: AddressBook, governor: PeerGovernor, limits: &NodeConfig) -> Self {
         Self {
-            book: AddressBook::new(own, book_config(limits)),
-            governor: PeerGovernor::new(governor_config(limits), seed),
+            book,
+            governor,
             proofs: AddressProofs::new(proofs_config(limits)),
             rtt: RttTable::new(rtt_config(limits)),
             backpressure: Backpressure::new(backpressure_config(limits)),

@@ -38,7 +38,7 @@ pub(crate) struct Permit {
 
 impl Syscall {
     /// What permit the op needs, of how many.
-    fn permit(&self) -> Option<(PermitKey, u32)> {
+    pub(crate) fn permit(&self) -> Option<(PermitKey, u32)> {
         match self {
             Self::LimitAcquire { name, permits } => Some((PermitKey::Limit(name.clone()), *permits)),
             Self::SerializeEnqueue { name } => Some((PermitKey::Queue(name.clone()), 1)),

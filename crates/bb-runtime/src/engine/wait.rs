@@ -1,10 +1,13 @@
 //! What ops wait for: a component's answer, an aggregator, or peers' answers.
 
+mod state;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bb_framework::Scheduler;
 
+pub(crate) use self::state::SavedWait;
 use super::call::Call;
 use super::frame::Held;
 use super::permits::PermitKey;

@@ -42,6 +42,8 @@ pub(crate) struct Wire {
 pub(crate) struct Outgoing {
     pub(crate) peer: PeerId,
     pub(crate) bytes: Bytes,
+    /// Whether it was queued before a restore, so that the peer may have it already.
+    pub(crate) redelivered: bool,
 }
 
 /// A message to one or more peers. All get the same bytes, so that it is encoded once: ids need to be unique only
@@ -80,6 +82,16 @@ impl Wire {
             notices_received: 0,
             notices_sent: 0,
         }
+    }
+
+    /// Drops all messages that wait, and all requests; forgets what was counted, but not what ids are counted from.
+    pub(crate) fn clear(&mut self) {
+        self.outbound.clear();
+        self.requests.clear();
+        self.received = 0;
+        self.duplicates = 0;
+        self.notices_received = 0;
+        self.notices_sent = 0;
     }
 
     /// A message with these fills.
@@ -157,7 +169,7 @@ impl Engine {
         }
         let mut unresolved = BTreeSet::new();
         self.steps.reserve(self.wire.outbound.len());
-        while let Some(Outgoing { peer, bytes }) = self.wire.outbound.pop() {
+        while let Some(Outgoing { peer, bytes, redelivered }) = self.wire.outbound.pop() {
             if let Decision::Deny(reason) = self.peers.governor.policy(peer) {
                 self.steps.push(EngineStep::PeerBlocked { peer, reason });
                 continue;
@@ -166,7 +178,7 @@ impl Engine {
             if addresses.is_empty() && unresolved.insert(peer) {
                 self.steps.push(EngineStep::PeerResolveFailed { peer });
             }
-            self.steps.push(EngineStep::SendEnvelope { peer, addresses, bytes });
+            self.steps.push(EngineStep::SendEnvelope { peer, addresses, bytes, redelivered });
         }
     }
 

@@ -28,6 +28,9 @@ pub enum DeliveryError {
         /// Bytes left.
         budget_remaining: usize,
     },
+    /// The node was cleared before it was taken in.
+    #[error("the node was cleared before it was taken in; hand it in again")]
+    Cleared,
     /// The node is closed for ever.
     #[error("the node is closed")]
     Closed,
@@ -87,6 +90,12 @@ pub enum DeliveryError {
     QueueFull {
         /// How many may wait.
         capacity: usize,
+    },
+    /// An error of before a restore, of which the text was kept.
+    #[error("{message}")]
+    Restored {
+        /// The text.
+        message: String,
     },
     /// More inputs than one invoke may have.
     #[error("{count} inputs exceed the cap of {cap}")]
@@ -165,6 +174,12 @@ pub enum ReceiveError {
     OtherRegion {
         /// The port.
         port: u32,
+    },
+    /// An error of before a restore, of which the text was kept.
+    #[error("{message}")]
+    Restored {
+        /// The text.
+        message: String,
     },
     /// No such port, or not one that this message may fill.
     #[error("port {port} does not receive this kind of message")]

@@ -124,6 +124,12 @@ pub enum OpError {
     /// The quorum of a request cannot be reached, or was not reached in time.
     #[error(transparent)]
     QuorumNotReached(#[from] Box<QuorumFailure>),
+    /// An error of before a restore, of which the text was kept.
+    #[error("{message}")]
+    Restored {
+        /// The text.
+        message: String,
+    },
     /// The result of a deferred answer is larger than it may be.
     #[error("a result of {byte_count} bytes exceeds the cap of {cap} bytes")]
     ResultTooLarge {

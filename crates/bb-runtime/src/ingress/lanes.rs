@@ -106,6 +106,21 @@ impl<I, C> Lanes<I, C> {
         Some(input)
     }
 
+    /// Takes the oldest input out of its lane; its place stays taken until [`Lanes::free_places`].
+    pub(super) fn pop_keeping_place(&self) -> Option<I> {
+        self.inputs.pop().ok()
+    }
+
+    /// Gives back places whose inputs were taken out before.
+    pub(super) fn free_places(&self, count: usize) {
+        self.depth.fetch_sub(count, Ordering::AcqRel);
+    }
+
+    /// Takes places for inputs that were accepted before, whatever the cap.
+    pub(super) fn keep_places(&self, count: usize) {
+        self.depth.fetch_add(count, Ordering::AcqRel);
+    }
+
     pub(super) fn pop_completion(&self) -> Option<C> {
         self.completions.pop().ok()
     }

@@ -10,6 +10,8 @@
 //! A sleeping node misses nothing: a push writes first and wakes then, while the node registers its waker first,
 //! works then, and sleeps only if [`Ingress::has_work`] still says no.
 
+mod epoch;
+mod inbox;
 mod lanes;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -22,6 +24,8 @@ use std::task::Waker;
 use bb_framework::{Budget, Charge};
 use smallvec::SmallVec;
 
+pub(crate) use self::epoch::Epoch;
+use self::inbox::Inbox;
 use self::lanes::{Lanes, NoPlace};
 use crate::contracts::{CompletionSink, Pending};
 use crate::{ComponentError, DeliveryError, NodeConfig, PeerId, Value};
@@ -44,7 +48,10 @@ pub enum SendResult {
 }
 
 /// The node's end of both lanes; there is one, and it closes them when it goes.
-pub(crate) struct Ingress(Arc<Shared>);
+pub(crate) struct Ingress {
+    shared: Arc<Shared>,
+    inbox: Inbox,
+}
 
 /// What came in, in the order in which it was handed in.
 #[derive(Debug)]
@@ -165,79 +172,87 @@ impl Ingress {
             envelope_bytes: AtomicUsize::new(0),
             event_bytes: AtomicUsize::new(0),
         };
-        let ingress = Self(Arc::new(shared));
+        let ingress = Self { shared: Arc::new(shared), inbox: Inbox::default() };
         ingress.set_limits(limits);
         ingress
     }
 
     /// Takes up other limits; what waits already stays.
     pub(crate) fn set_limits(&self, limits: &NodeConfig) {
-        self.0.lanes.set_capacity(limits.ingress_queue);
-        self.0.envelope_bytes.store(limits.envelope_bytes, Ordering::Release);
-        self.0.event_bytes.store(limits.app_event_bytes, Ordering::Release);
-        self.0.budget.set_capacity(limits.ingress_bytes);
+        self.shared.lanes.set_capacity(limits.ingress_queue);
+        self.shared.envelope_bytes.store(limits.envelope_bytes, Ordering::Release);
+        self.shared.event_bytes.store(limits.app_event_bytes, Ordering::Release);
+        self.shared.budget.set_capacity(limits.ingress_bytes);
     }
 
     /// What other threads hand in with.
     pub(crate) fn handle(&self) -> IngressHandle {
-        IngressHandle(Arc::clone(&self.0))
+        IngressHandle(Arc::clone(&self.shared))
     }
 
     /// What completions go to.
     pub(crate) fn completion_sink(&self) -> Arc<dyn CompletionSink> {
-        Arc::clone(&self.0) as Arc<dyn CompletionSink>
+        Arc::clone(&self.shared) as Arc<dyn CompletionSink>
     }
 
     /// Whom the next push wakes. To be called before the lanes are emptied.
     pub(crate) fn register(&self, waker: &Waker) {
-        self.0.lanes.register(waker);
+        self.shared.lanes.register(waker);
     }
 
     /// Takes the oldest input.
     pub(crate) fn pop(&self) -> Option<Input> {
-        self.0.lanes.pop().map(|input| *input)
+        let held = self.inbox.inputs.borrow_mut().pop_front();
+        match held {
+            Some(input) => {
+                self.shared.lanes.free_places(1);
+                Some(input)
+            }
+            None => self.shared.lanes.pop().map(|input| *input),
+        }
     }
 
     /// Takes the oldest completion.
     pub(crate) fn pop_completion(&self) -> Option<Completed> {
-        self.0.lanes.pop_completion().map(|completed| *completed)
+        let held = self.inbox.completions.borrow_mut().pop_front();
+        held.or_else(|| self.shared.lanes.pop_completion().map(|completed| *completed))
     }
 
     /// Whether anything waits in either lane.
     pub(crate) fn has_work(&self) -> bool {
-        self.0.lanes.has_work()
+        self.shared.lanes.has_work() || !self.inbox.is_empty()
     }
 
     /// Refuses everything from now on, completions too, so every op that waits must be ended by the caller; what
     /// was accepted before can still be taken. Whether it was open to input.
     pub(crate) fn close(&self) -> bool {
-        self.0.lanes.close_completions();
-        self.0.lanes.close_inputs()
+        self.shared.lanes.close_completions();
+        self.shared.lanes.close_inputs()
     }
 
     /// Refuses inputs from now on; completions are still taken. Whether it was open to input.
     pub(crate) fn close_inputs(&self) -> bool {
-        self.0.lanes.close_inputs()
+        self.shared.lanes.close_inputs()
     }
 
     /// Whether it refuses inputs.
     pub(crate) fn is_closed(&self) -> bool {
-        self.0.lanes.is_closed()
+        self.shared.lanes.is_closed()
     }
 
     /// Inputs that wait, and how many may.
     pub(crate) fn depth(&self) -> (usize, usize) {
-        (self.0.lanes.depth(), self.0.lanes.capacity())
+        (self.shared.lanes.depth(), self.shared.lanes.capacity())
     }
 
     /// Inputs refused: no room, no budget, no memory, too large, no such input.
     pub(crate) fn refused(&self) -> u64 {
-        self.0.refused.load(Ordering::Relaxed)
+        self.shared.refused.load(Ordering::Relaxed)
     }
 
     /// Completions that came after the end, when no op waited any more.
     pub(crate) fn late_completions(&self) -> u64 {
-        self.0.late_completions.load(Ordering::Relaxed)
+        self.shared.late_completions.load(Ordering::Relaxed)
     }
 }
 
@@ -307,7 +322,7 @@ impl fmt::Debug for IngressHandle {
 
 impl fmt::Debug for Ingress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.describe("Ingress", f)
+        self.shared.describe("Ingress", f)
     }
 }
 

@@ -2,17 +2,18 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use bb_ir::program::{Attribute, Graph};
 
 use super::check::{Checked, CheckedSlot};
 use crate::contracts::{Backend, Executable};
 use crate::engine::backend_graph::constant;
-use crate::engine::components::{Components, panic_message};
+use crate::engine::components::{Components, Made, Recipe, panic_message};
 use crate::engine::dense::{Lowered, Region, Run};
 use crate::error::UnsupportedOp;
 use crate::factory::ConstructError;
-use crate::{CompiledModel, Config, DynComponent, InstallError, OpId, Role};
+use crate::{CompiledModel, ComponentError, Config, DynComponent, InstallError, OpId, Role};
 
 pub(super) fn construct(
     model: &CompiledModel,
@@ -43,7 +44,60 @@ pub(super) fn construct(
         .iter()
         .map(|slot| slot.as_ref().map(|slot| slot.dependencies.clone()).unwrap_or_default())
         .collect();
-    Ok(Components::new(held.into(), dependencies, executables.into()))
+    let recipes = checked.slots.iter().enumerate().map(|(index, slot)| {
+        let given = config.slots.get(lowered.slots[index].name.as_str()).cloned();
+        slot.as_ref().map(|slot| (slot.factory, given))
+    });
+    let recipe = Recipe { slots: recipes.collect(), targets: checked.targets.iter().cloned().collect() };
+    Ok(Components::new(held.into(), dependencies, executables.into(), Arc::new(recipe)))
+}
+
+/// The components that a node has, made anew, each shown to `load` before graphs are prepared; and those graphs.
+pub(crate) fn construct_again(
+    recipe: &Recipe,
+    lowered: &Lowered,
+    mut load: impl FnMut(&mut dyn DynComponent) -> Result<(), ComponentError>,
+) -> Result<Made, (String, String, ComponentError)> {
+    let mut held: Vec<Option<Box<dyn DynComponent>>> = Vec::with_capacity(recipe.slots.len());
+    let failed = |slot: usize, error| {
+        let names = &lowered.slots[slot];
+        (names.name.to_string(), names.type_name.to_string(), error)
+    };
+    for (index, slot) in recipe.slots.iter().enumerate() {
+        let Some((factory, given)) = slot else {
+            held.push(None);
+            continue;
+        };
+        let given = given.as_ref().map(|given| given.value.as_ref() as &dyn Any);
+        let made = catch_unwind(AssertUnwindSafe(|| {
+            let mut component = factory.construct(given).map_err(|error| match error {
+                ConstructError::Component(error) => error,
+                other => ComponentError::other(format!("{other:?}")),
+            })?;
+            load(component.as_mut())?;
+            Ok(component)
+        }));
+        let made = made.unwrap_or_else(|panic| Err(ComponentError::other(panic_message(&*panic))));
+        held.push(Some(made.map_err(|error| failed(index, error))?));
+    }
+    let mut executables = Vec::with_capacity(recipe.targets.len());
+    for target in &recipe.targets {
+        let mut prepared = Vec::new();
+        for region in &target.regions {
+            for run in &region.runs {
+                let graph = prepare(lowered, region, run, &mut held);
+                prepared.push(graph.map_err(|error| {
+                    let error = match error {
+                        InstallError::PrepareFailed { source, .. } => ComponentError::Backend(source),
+                        other => ComponentError::other(other),
+                    };
+                    failed(run.slot as usize, error)
+                })?);
+            }
+        }
+        executables.push(prepared.into());
+    }
+    Ok((held.into(), executables.into()))
 }
 
 fn component(

@@ -6,6 +6,8 @@
 mod check;
 mod construct;
 
+pub(crate) use self::construct::construct_again;
+
 use crate::{Address, CompiledModel, Config, InstallError, Node, PeerId};
 
 /// Installs targets of a compiled program on a node of their own.

@@ -60,7 +60,7 @@ impl Node {
     #[must_use = "steps say what the host has to do"]
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Vec<EngineStep>> {
         self.ingress.register(cx.waker());
-        let steps = self.step(self.clock.now());
+        let steps = self.step(self.clock.now() + self.clock_offset);
         if steps.is_empty() && !self.has_work() { Poll::Pending } else { Poll::Ready(steps) }
     }
 
@@ -68,6 +68,7 @@ impl Node {
     pub(super) fn has_work(&self) -> bool {
         !self.engine.frontier.is_empty()
             || !self.engine.steps.is_empty()
+            || !self.ended.is_empty()
             || !self.engine.wire.outbound.is_empty()
             || !self.engine.bus.events.is_empty()
             || !self.engine.phases.entered.is_empty()

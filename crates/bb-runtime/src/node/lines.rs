@@ -9,7 +9,7 @@ use crate::engine::frame::Held;
 /// Capped by the caller in number, and by the byte budget, which every waiting value is charged to.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
-    lines: BTreeMap<(u32, u32), VecDeque<Held>>,
+    pub(super) lines: BTreeMap<(u32, u32), VecDeque<Held>>,
     count: usize,
 }
 

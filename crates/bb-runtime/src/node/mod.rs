@@ -8,14 +8,16 @@ mod command;
 mod configure;
 mod drive;
 mod feed;
-mod lines;
+pub(crate) mod lines;
 mod peers;
 mod program;
+mod snapshot;
 mod stats;
 mod tap;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bb_framework::{Budget, Rng};
 use bb_ir::Digest;
@@ -41,10 +43,11 @@ use crate::engine::timers::Timers;
 use crate::engine::wait::{Leases, Waits};
 use crate::engine::wire::Wire;
 use crate::engine::{Counters, Engine};
-use crate::ingress::Ingress;
+use crate::ingress::{Epoch, Ingress};
 use crate::onnx::ModelProto;
 use crate::{
-    Address, Clock, CompiledModel, Config, ExecId, InstallError, Name, NodeConfig, PeerId, Role, Time,
+    Address, Clock, CompiledModel, Config, EngineStep, ExecId, InstallError, Name, NodeConfig, PeerId, Role,
+    Time,
 };
 
 /// A node: installed programs, their components, and what is under way. It opens no socket, starts no thread and
@@ -60,6 +63,7 @@ use crate::{
 ///   [`peer_health`](Self::peer_health)
 ///   [`next_deadline`](Self::next_deadline) [`record`](Self::record) [`records`](Self::records)
 ///   [`bootstrap_status`](Self::bootstrap_status) [`metric`](Self::metric) [`metrics`](Self::metrics) [`phase_count`](Self::phase_count)
+///   [`now`](Self::now) [`state_digest`](Self::state_digest)
 /// - **feed**: [`invoke`](Self::invoke) [`deliver_event`](Self::deliver_event)
 ///   [`deliver_inbound`](Self::deliver_inbound) [`ingress_handle`](Self::ingress_handle)
 /// - **command**: [`with_config`](Self::with_config) [`add_peer`](Self::add_peer)
@@ -67,6 +71,7 @@ use crate::{
 ///   [`add_local_address`](Self::add_local_address) [`forget_local_address`](Self::forget_local_address)
 ///   [`set_telemetry_tap`](Self::set_telemetry_tap) [`cancel`](Self::cancel) [`close`](Self::close)
 ///   [`enter_phase`](Self::enter_phase) [`run_bootstrap`](Self::run_bootstrap)
+///   [`snapshot`](Self::snapshot) [`restore`](Self::restore) [`clear`](Self::clear)
 /// - **drive**: [`poll`](Self::poll) [`step`](Self::step); their steps must be looked at
 pub struct Node {
     engine: Engine,
@@ -76,6 +81,12 @@ pub struct Node {
     model: Option<CompiledModel>,
     tap: Tap,
     has_stepped: bool,
+    /// How far the node's time is ahead of its clock, since a restore.
+    clock_offset: Duration,
+    /// What answers of components go through; another one after a restore.
+    epoch: Arc<Epoch>,
+    /// Ends of executions that a restore left behind; what a step says first.
+    ended: Vec<EngineStep>,
 }
 
 impl Node {
@@ -110,6 +121,8 @@ impl Node {
         let with_bootstrap: Vec<u32> =
             components.iter().filter(|(_, held)| held.has_bootstrap()).map(|(slot, _)| slot).collect();
         let bootstraps = Bootstraps::new(&slots, &targets, &components.dependencies(), &with_bootstrap);
+        let epoch = Arc::new(Epoch::staged(ingress.completion_sink()));
+        epoch.open();
         let engine = Engine {
             peer_id,
             incarnation: 1,
@@ -134,7 +147,7 @@ impl Node {
             budget,
             rng,
             jitter_seed,
-            sink: ingress.completion_sink(),
+            sink: epoch.clone(),
             now: Time::ZERO,
             is_stepping: false,
             steps: Vec::new(),
@@ -148,6 +161,9 @@ impl Node {
             model: None,
             tap: Tap::default(),
             has_stepped: false,
+            clock_offset: Duration::ZERO,
+            epoch,
+            ended: Vec::new(),
         })
     }
 
@@ -237,7 +253,13 @@ impl Node {
         self.engine.waits.len()
     }
 
-    /// When to step again if nothing comes in; the time of the last step if there is work already.
+    /// The time of the last step. After a restore it may be ahead of the clock that [`Node::poll`] reads: the node's
+    /// time goes on from that of the snapshot.
+    pub fn now(&self) -> Time {
+        self.engine.now
+    }
+
+    /// When to step again if nothing comes in, in the time that [`Node::now`] tells; the time of the last step if there is work already.
     pub fn next_deadline(&self) -> Option<Time> {
         if self.has_work() {
             return Some(self.engine.now);

@@ -33,7 +33,11 @@ impl Node {
 
     /// Takes the steps out for the caller, past the tap.
     pub(super) fn hand_out(&mut self) -> Vec<EngineStep> {
-        let steps = std::mem::take(&mut self.engine.steps);
+        let mut steps = std::mem::take(&mut self.engine.steps);
+        if !self.ended.is_empty() {
+            // What a restore left behind is said first.
+            steps.splice(0..0, self.ended.drain(..));
+        }
         let Tap { see: Some(see), panics } = &mut self.tap else { return steps };
         for step in &steps {
             if catch_unwind(AssertUnwindSafe(|| see(step))).is_err() {

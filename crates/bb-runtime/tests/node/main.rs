@@ -16,3 +16,5 @@ mod messages;
 mod policy;
 mod pressure;
 mod reference;
+mod snapshot_damage;
+mod snapshots;

@@ -41,6 +41,12 @@ pub(crate) enum Script {
     Fail,
     /// A panic.
     Panic,
+    /// What it has, but it cannot load what was saved.
+    Unloadable,
+    /// What it has, but it cannot be saved.
+    Unsaveable,
+    /// Later, and what is owed is not saved.
+    Forget(Arc<Mutex<Vec<Completion<TensorMap>>>>),
     /// Later; whoever holds the list has the right to answer.
     Later(Arc<Mutex<Vec<Completion<TensorMap>>>>),
 }
@@ -60,7 +66,34 @@ impl Component for Scripted {
     fn new(script: &Script) -> Result<Self, ComponentError> {
         Ok(Self { script: script.clone(), parameters: weight(1.0) })
     }
-    stateless!();
+    /// Writes the parameters, and the answers that are owed.
+    fn save(&self, out: &mut StateWriter) -> Result<(), ComponentError> {
+        out.tensors(&self.parameters);
+        match &self.script {
+            Script::Later(held) => {
+                let held = held.lock().expect("nobody panics");
+                out.u64(held.len() as u64);
+                held.iter().for_each(|completion| out.u64(completion.token()));
+            }
+            Script::Unsaveable => return Err(ComponentError::other("told not to be saved")),
+            _ => {}
+        }
+        Ok(())
+    }
+    fn load(&mut self, state: &mut StateReader<'_>) -> Result<(), ComponentError> {
+        self.parameters = state.tensors()?;
+        match &self.script {
+            Script::Later(held) => {
+                for _ in 0..state.u64()? {
+                    let token = state.u64()?;
+                    held.lock().expect("nobody panics").push(state.completion(token)?);
+                }
+            }
+            Script::Unloadable => return Err(ComponentError::other("told not to load")),
+            _ => {}
+        }
+        Ok(())
+    }
 }
 
 impl Model for Scripted {
@@ -99,10 +132,10 @@ impl Model for Scripted {
     }
     fn parameters(&mut self, cx: &mut OpContext<'_>) -> Answered<TensorMap> {
         match &self.script {
-            Script::Now => Ok(Answer::now(self.parameters.clone())),
+            Script::Now | Script::Unloadable | Script::Unsaveable => Ok(Answer::now(self.parameters.clone())),
             Script::Fail => Err(ComponentError::other("told to fail")),
             Script::Panic => panic!("told to panic"),
-            Script::Later(held) => {
+            Script::Later(held) | Script::Forget(held) => {
                 let (completion, answer) = cx.defer();
                 held.lock().expect("nobody panics").push(completion);
                 Ok(answer)
@@ -126,7 +159,14 @@ impl Component for Rows {
     fn new((): &()) -> Result<Self, ComponentError> {
         Ok(Self(0))
     }
-    stateless!();
+    fn save(&self, out: &mut StateWriter) -> Result<(), ComponentError> {
+        out.u64(self.0 as u64);
+        Ok(())
+    }
+    fn load(&mut self, state: &mut StateReader<'_>) -> Result<(), ComponentError> {
+        self.0 = state.u64()? as usize;
+        Ok(())
+    }
 }
 
 impl DataSource for Rows {
@@ -159,7 +199,16 @@ impl Component for Sum {
     fn new((): &()) -> Result<Self, ComponentError> {
         Ok(Self::default())
     }
-    stateless!();
+    fn save(&self, out: &mut StateWriter) -> Result<(), ComponentError> {
+        out.u64(self.sum.to_bits());
+        out.u64(self.weight.to_bits());
+        Ok(())
+    }
+    fn load(&mut self, state: &mut StateReader<'_>) -> Result<(), ComponentError> {
+        self.sum = f64::from_bits(state.u64()?);
+        self.weight = f64::from_bits(state.u64()?);
+        Ok(())
+    }
 }
 
 impl Aggregator for Sum {

@@ -1,0 +1,220 @@
+//! Stopping, moving, going on: snapshots, restore, clear.
+
+use std::borrow::Borrow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bb_ir::Digest;
+
+use super::Node;
+use super::lines::Lines;
+use crate::engine::Counters;
+use crate::engine::holds::{Holds, Records};
+use crate::engine::permits::Permits;
+use crate::error::DeliveryError;
+use crate::ingress::Input;
+use crate::snapshot::restore::{Restored, read};
+use crate::snapshot::{NodeSnapshot, RestoreError, SnapshotError, SnapshotMode, save};
+use crate::{EngineStep, Outcome};
+
+impl Node {
+    /// All that decides what the node will do, at any time and in the middle of anything; the node goes on as if
+    /// nothing had been.
+    ///
+    /// An op that waits for a component's answer is saved with the time it has left. Whether the answer can still
+    /// come is the component's matter: see [`StateReader::completion`](crate::StateReader::completion). Errors that
+    /// wait to be reported are saved as their texts. What a component keeps of bytes from outside is not charged to
+    /// the byte budget any more after a restore.
+    ///
+    /// # Errors
+    /// [`SnapshotError`], which names the component that cannot be saved.
+    pub fn snapshot(&self) -> Result<NodeSnapshot, SnapshotError> {
+        self.snapshot_with(SnapshotMode::Anytime)
+    }
+
+    /// [`Node::snapshot`], if the node is as quiet as `mode` asks.
+    ///
+    /// # Errors
+    /// [`SnapshotError`].
+    pub fn snapshot_with(&self, mode: SnapshotMode) -> Result<NodeSnapshot, SnapshotError> {
+        let span = tracing::debug_span!("snapshot", peer = %self.engine.peer_id);
+        let _entered = span.enter();
+        if mode == SnapshotMode::Quiescent {
+            self.check_quiet()?;
+        }
+        save::snapshot(&self.engine, &self.ingress, &self.lines)
+    }
+
+    /// A digest of all that decides what the node will do.
+    ///
+    /// It leaves out what only counts, the reading of the clock (moments are distances from it), the incarnation, and
+    /// which messages were queued before a restore; so a restored node has the digest of the one that was saved.
+    ///
+    /// # Errors
+    /// [`SnapshotError`], as for a snapshot.
+    pub fn state_digest(&self) -> Result<Digest, SnapshotError> {
+        save::digest(&self.engine, &self.ingress, &self.lines)
+    }
+
+    /// Goes on where the saved node stopped.
+    ///
+    /// All of the snapshot is read and checked first, against itself and against this node: program, targets, peer id,
+    /// components, limits. Then everything changes at once. Components are made anew from their configurations and
+    /// load their states; backends prepare their graphs anew; limits and policies of the configuration stay.
+    /// Executions of this node that the snapshot does not know end as cancelled; inputs that other threads handed in
+    /// meanwhile come after those of the snapshot. The time is the later one of both.
+    ///
+    /// # Errors
+    /// [`RestoreError`], which names the bad entry; the node is as it was.
+    pub fn restore(&mut self, snapshot: impl Borrow<NodeSnapshot>) -> Result<(), RestoreError> {
+        let span = tracing::debug_span!("restore", peer = %self.engine.peer_id);
+        let _entered = span.enter();
+        let restored = read(snapshot.borrow(), &self.engine, self.ingress.completion_sink())?;
+        let known: BTreeSet<_> = restored.executions.iter().map(|(_, held)| held.id).collect();
+        let ended: Vec<_> =
+            self.engine.executions.iter().map(|(_, held)| held.id).filter(|id| !known.contains(id)).collect();
+        self.swap(restored);
+        let reason: Arc<str> = "the node was restored from a snapshot that does not know it".into();
+        self.ended.extend(ended.into_iter().map(|exec_id| EngineStep::ExecutionFinished {
+            exec_id,
+            outcome: Outcome::Cancelled(Arc::clone(&reason)),
+        }));
+        Ok(())
+    }
+
+    /// Ends every execution and drops every queue, timer, latch and counter; keeps components, programs, peers and
+    /// policy.
+    ///
+    /// The next step reports the executions as cancelled, and each input that was accepted and not taken yet as
+    /// dropped. No byte is charged to the byte budget afterwards. Timers that start executions count anew from the next
+    /// step.
+    pub fn clear(&mut self) {
+        let mut running: Vec<_> =
+            self.engine.executions.iter().map(|(index, held)| (held.id, index)).collect();
+        running.sort_unstable();
+        let reason: Arc<str> = "the node was cleared".into();
+        self.engine.bootstraps.queue.clear();
+        self.engine.bootstraps.parked.clear();
+        for (_, index) in running {
+            self.engine.end_execution(index, Outcome::Cancelled(Arc::clone(&reason)));
+        }
+        self.ingress.look(|_, _| ());
+        while let Some(input) = self.ingress.pop() {
+            let peer = match input {
+                Input::Envelope { source, .. } => Some(source),
+                Input::Event { .. } => None,
+                Input::SendResult { .. } => continue,
+            };
+            self.engine.steps.push(EngineStep::IngressFailed { peer, error: DeliveryError::Cleared });
+        }
+        for _ in 0..std::mem::take(&mut self.lines).len() {
+            self.engine.steps.push(EngineStep::IngressFailed { peer: None, error: DeliveryError::Cleared });
+        }
+        self.ingress.clear_completions();
+        self.ingress.clear_counters();
+        let engine = &mut self.engine;
+        engine.frontier.clear();
+        engine.frames = crate::engine::frame::Frames::default();
+        engine.wire.clear();
+        engine.permits = Permits::default();
+        engine.holds = Holds::default();
+        engine.records = Records::new(engine.limits.records);
+        engine.bus.events.clear();
+        engine.bus.dropped = 0;
+        engine.phases.entered.clear();
+        engine.phases.fired.clear();
+        engine.timers.due.clear();
+        engine.timers.skipped = 0;
+        engine.timers.is_started = false;
+        engine.counters = Counters::default();
+        engine.peers.heard.clear();
+        engine.peers.heard_dropped = 0;
+        engine.budget.forget();
+    }
+
+    /// Puts everything in its place; nothing here can fail.
+    fn swap(&mut self, restored: Restored) {
+        let engine = &mut self.engine;
+        engine.incarnation = restored.incarnation;
+        // The clock of `poll` goes on from the time of the snapshot.
+        let behind = restored.now.since(self.clock.now());
+        self.clock_offset = self.clock_offset.max(behind);
+        engine.now = restored.now;
+        engine.counters = restored.counters;
+        engine.rng = restored.rng;
+        engine.peers = restored.peers;
+        engine.executions = restored.executions;
+        engine.frames = restored.frames;
+        engine.frontier = restored.frontier;
+        engine.waits = restored.waits;
+        engine.leases = restored.leases;
+        engine.permits = restored.permits;
+        engine.bootstraps.done = restored.bootstraps.done;
+        engine.bootstraps.queue = restored.bootstraps.queue.into();
+        engine.bootstraps.running = restored.bootstraps.running;
+        engine.bootstraps.parked = restored.parked;
+        engine.block();
+        engine.timers.is_started = restored.is_started;
+        engine.timers.due = restored.timers;
+        engine.timers.skipped = restored.sources_skipped;
+        engine.bus.events = restored.events;
+        engine.bus.dropped = restored.bus_dropped;
+        (engine.phases.entered, engine.phases.fired) = restored.phases;
+        engine.holds = restored.holds;
+        engine.records = restored.records;
+        engine.steps = restored.steps;
+        engine.wire.requests = restored.requests;
+        engine.wire.seen = restored.seen;
+        engine.wire.outbound = restored.outbound;
+        engine.wire.sent = restored.sent;
+        engine.wire.received = restored.received;
+        engine.wire.duplicates = restored.duplicates;
+        (engine.wire.notices_received, engine.wire.notices_sent) = restored.notices;
+        engine.wire.addresses = engine.peers.book.local_addresses().cloned().collect();
+        engine.budget.set_refused(restored.budget_refused);
+        // Whatever the components before still owe is nobody's now.
+        let before = std::mem::replace(&mut self.epoch, Arc::clone(&restored.epoch));
+        before.end();
+        engine.components = restored.components;
+        engine.sink = restored.epoch;
+        self.lines = restored.lines;
+        self.ingress.restore(restored.inputs, restored.completions, restored.ingress_refused);
+        self.epoch.open();
+    }
+
+    fn check_quiet(&self) -> Result<(), SnapshotError> {
+        let (inputs, completions) =
+            self.ingress.look(|inputs, completions| (inputs.len(), completions.len()));
+        let queues = [
+            ("ingress queue", inputs),
+            ("completion queue", completions),
+            ("frontier", self.engine.frontier.len()),
+            ("line of events", self.lines.len()),
+            ("bus", self.engine.bus.events.len()),
+            ("queue of phases", self.engine.phases.entered.len()),
+            ("queue of steps", self.engine.steps.len()),
+            ("outbound queue", self.engine.wire.outbound.len()),
+        ];
+        match queues.into_iter().find(|(_, queued)| *queued > 0) {
+            None => Ok(()),
+            Some((queue, queued)) => {
+                let dropped = match queue {
+                    "bus" => self.engine.bus.dropped,
+                    "ingress queue" => self.ingress.refused(),
+                    "outbound queue" => self.engine.wire.outbound.dropped().count,
+                    _ => 0,
+                };
+                Err(SnapshotError::BusNotDrained { queue, queued, dropped })
+            }
+        }
+    }
+}
+
+impl Lines {
+    /// The values that wait, by target and input, oldest first.
+    pub(crate) fn iter(
+        &self,
+    ) -> impl Iterator<Item = ((u32, u32), impl Iterator<Item = &crate::engine::frame::Held>)> {
+        self.lines.iter().map(|(key, line)| (*key, line.iter()))
+    }
+}
