@@ -19,7 +19,9 @@ pub use bb_ir::{Address, PeerId, Shape, Tensor, TensorMap, Time, Value};
 pub use bb_runtime::{
     BootstrapError, BootstrapRequest, BootstrapStatus, BootstrapTarget, CompiledModel, Config, Decision,
     DeliveryError, DenyReason, EngineStats, EngineStep, ExecId, IngressHandle, InstallError, Node,
-    NodeConfig, Outcome, PeerHealth, SendResult, component, install,
+    NodeConfig, NodeSnapshot, Outcome, PeerHealth, RestoreError, SendResult, SnapshotError, SnapshotMode,
+    component, install,
+    snapshot::{SnapshotStore, StoreError},
 };
 
 /// What a first program needs.
@@ -38,6 +40,7 @@ pub mod prelude {
     pub use bb_learn::programs::FedAvgRound;
     pub use bb_learn::selectors::{AllPeers, ConstantPeers};
     pub use bb_runtime::{
-        BootstrapTarget, CompiledModel, Config, EngineStep, ExecId, Node, NodeConfig, Outcome, install,
+        BootstrapTarget, CompiledModel, Config, EngineStep, ExecId, Node, NodeConfig, NodeSnapshot, Outcome,
+        install, snapshot::SnapshotStore,
     };
 }

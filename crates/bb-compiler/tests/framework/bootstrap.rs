@@ -305,10 +305,10 @@ fn ops_wait_for_what_their_component_depends_on() {
     let mut node = single::<OnBase>(Config::new().with("one", log.setup("one")).with("base", base));
     node.run_bootstrap(BootstrapTarget::Slots(&["base"])).unwrap();
     let id = node.invoke("P", &[]).unwrap();
-    assert!(outcome(&settle(&mut node, at(0)), id).is_none());
+    assert!(outcome(&settle_in_place(&mut node, at(0)), id).is_none());
     assert_eq!(log.take(), ["base.boot"]);
     list.lock().unwrap().pop().unwrap().complete(());
-    assert!(outcome(&settle(&mut node, at(0)), id).is_some_and(|end| end.is_completed()));
+    assert!(outcome(&settle_in_place(&mut node, at(0)), id).is_some_and(|end| end.is_completed()));
     assert_eq!(log.take(), ["one.view"]);
 }
 

@@ -65,6 +65,18 @@ fn settle(node: &mut Node, now: Time) -> Vec<EngineStep> {
     }
 }
 
+/// Steps until there is nothing to do at `now`, for components that do not save the answers that they owe.
+fn settle_in_place(node: &mut Node, now: Time) -> Vec<EngineStep> {
+    let mut all = Vec::new();
+    loop {
+        let steps = node.step(now);
+        if steps.is_empty() {
+            return all;
+        }
+        all.extend(steps);
+    }
+}
+
 /// Invokes and settles; the execution's outputs if it completed.
 fn run(node: &mut Node, inputs: &[(&str, Value)], now: Time) -> Vec<(String, Value)> {
     let id = invoke(node, inputs);

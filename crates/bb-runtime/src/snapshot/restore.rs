@@ -348,12 +348,15 @@ fn make_leases(saved: Vec<Vec<(u32, VecDeque<u64>)>>, waits: &Waits, slots: usiz
     }
 }
 
+/// Frames, what is ready in them, and what is parked.
+type MadeFrames = (Frames, Frontier, VecDeque<(u32, u32)>);
+
 fn make_frames(
     saved: Vec<SavedFrame>,
     frontier: &[Option<(u32, u32)>],
     parked: &[Option<(u32, u32)>],
     waits: &Waits,
-) -> Result<(Frames, Frontier, VecDeque<(u32, u32)>), RestoreError> {
+) -> Result<MadeFrames, RestoreError> {
     let mut open: Vec<BTreeSet<(u32, Open)>> = saved.iter().map(|_| BTreeSet::new()).collect();
     let twice = || Bad::inconsistent("an op is ready or waits twice");
     for (index, entry) in frontier.iter().chain(parked).enumerate() {
