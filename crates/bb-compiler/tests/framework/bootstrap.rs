@@ -11,7 +11,7 @@ use bb_runtime::{
     StateReader, StateWriter, Value, install,
 };
 
-use super::{at, events, outcome, settle};
+use super::{at, events, outcome, settle, settle_in_place};
 
 /// What a component's bootstrap does.
 #[derive(Clone, Default)]
