@@ -192,7 +192,8 @@ impl Engine {
         if byte_count > cap {
             return Err(Unsent::TooLarge { byte_count, cap });
         }
-        match self.wire.outbound.push(Outgoing { peer, bytes: bytes.clone() }, byte_count) {
+        match self.wire.outbound.push(Outgoing { peer, bytes: bytes.clone(), redelivered: false }, byte_count)
+        {
             Ok(()) => {
                 self.wire.sent += 1;
                 Ok(())
