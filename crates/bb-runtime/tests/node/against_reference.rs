@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use bb_ir::program::{Attribute, NodeId, ValueId, domains};
 use bb_runtime::{
-    Completion, Config, EngineStep, Node, NodeConfig, Outcome, Role, TensorMap, Time, Value, ValueType,
+    Completion, Config, EngineStep, Node, NodeConfig, NodeSnapshot, Outcome, Role, TensorMap, Time, Value,
+    ValueType,
 };
 use proptest::prelude::*;
 
@@ -62,11 +63,13 @@ struct How {
     op_budget: usize,
     /// After how many steps the host cancels it.
     cancelled_after: Option<usize>,
+    /// After how many steps it is saved, and goes on in another node.
+    moved_after: Option<usize>,
 }
 
 /// Runs the plan on a node, as the reference model does: ready ops, then answers, then time.
 fn run_on_a_node(plan: &Plan, how: How) -> Seen {
-    let (mut node, held) = install(plan, how);
+    let (mut node, mut held) = install(plan, how);
     let encoded: Vec<(String, Vec<u8>)> =
         plan.inputs.iter().enumerate().map(|(index, value)| (format!("x{index}"), value.encode())).collect();
     let given: Vec<(&str, &[u8])> =
@@ -78,6 +81,13 @@ fn run_on_a_node(plan: &Plan, how: How) -> Seen {
     for step in 0_usize.. {
         if how.cancelled_after == Some(step) {
             assert_eq!(node.cancel(id), ends == 0);
+        }
+        if how.moved_after == Some(step) {
+            let saved = NodeSnapshot::decode(node.snapshot().unwrap().encode()).unwrap();
+            let (mut other, completions) = install(plan, how);
+            other.restore(saved).unwrap();
+            assert_eq!(other.state_digest().unwrap(), node.state_digest().unwrap());
+            (node, held) = (other, completions);
         }
         let steps = node.step(now);
         for step in &steps {
@@ -191,10 +201,30 @@ proptest! {
     ) {
         let plan = plan(&raw, &bools, with_failures);
         let expected = run(&plan);
-        let traced = How { is_traced: true, op_budget: 1_000, cancelled_after: None };
+        let traced = How { is_traced: true, op_budget: 1_000, cancelled_after: None, moved_after: None };
         prop_assert_eq!(&run_on_a_node(&plan, traced), &expected, "traced: {:?}", plan);
         let untraced = run_on_a_node(&plan, How { is_traced: false, op_budget, ..traced });
         prop_assert_eq!((&untraced.emitted, untraced.failed), (&expected.emitted, expected.failed), "{:?}", plan);
+    }
+
+    #[test]
+    fn what_is_saved_at_any_step_goes_on_elsewhere_as_if_nothing_had_been(
+        raw in raw(),
+        bools in prop::collection::vec(any::<bool>(), 1..4),
+        op_budget in 1_usize..12,
+        steps in 0_usize..12,
+    ) {
+        // What a component deferred is the component's to save.
+        let mut plan = plan(&raw, &bools, true);
+        let with_input = |op: &mut Planned| {
+            if matches!(op.kind, Kind::Deferred { .. }) {
+                (op.kind, op.reads) = (Kind::Delay(2), vec![0]);
+            }
+        };
+        plan.ops.iter_mut().for_each(with_input);
+        let expected = run(&plan);
+        let how = How { is_traced: true, op_budget, cancelled_after: None, moved_after: Some(steps) };
+        prop_assert_eq!(run_on_a_node(&plan, how), expected, "{:?}", plan);
     }
 
     #[test]
@@ -206,7 +236,7 @@ proptest! {
     ) {
         let plan = plan(&raw, &bools, true);
         let expected = run(&plan);
-        let seen = run_on_a_node(&plan, How { is_traced: true, op_budget, cancelled_after: Some(steps) });
+        let seen = run_on_a_node(&plan, How { is_traced: true, op_budget, cancelled_after: Some(steps), moved_after: None });
         prop_assert!(expected.ran.starts_with(&seen.ran), "{:?}: {:?} of {:?}", plan, seen, expected);
         prop_assert!(expected.emitted.starts_with(&seen.emitted), "{:?}: {:?} of {:?}", plan, seen, expected);
         prop_assert!(seen.failed.is_none() || seen.failed == expected.failed);
