@@ -13,6 +13,7 @@ mod federation;
 mod feeding;
 mod installing;
 mod messages;
+mod new_process;
 mod policy;
 mod pressure;
 mod reference;
