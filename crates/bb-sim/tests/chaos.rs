@@ -21,7 +21,8 @@ fn nothing_is_lost_and_the_same_seeds_give_the_same_runs() {
     assert!(kinds.len() >= 6, "{kinds:?}");
     assert!(counts.messages_lost > 0 && counts.messages_repeated > 0 && counts.messages_of_strangers > 0);
     assert!(counts.completed > 1_000 && counts.failed > 0 && counts.invocations > 100, "{counts:?}");
-    assert!(counts.faults.len() >= 10, "{:?}", counts.faults);
+    assert!(counts.snapshots > 100 && counts.restores > 10, "{counts:?}");
+    assert!(counts.faults.len() >= 13, "{:?}", counts.faults);
 }
 
 #[test]

@@ -64,6 +64,8 @@ impl Node {
     /// Executions of this node that the snapshot does not know end as cancelled; inputs that other threads handed in
     /// meanwhile come after those of the snapshot. The time is the later one of both.
     ///
+    /// Save the node again before it is stepped: whoever goes on from one snapshot twice gives the same ids twice.
+    ///
     /// # Errors
     /// [`RestoreError`], which names the bad entry; the node is as it was.
     pub fn restore(&mut self, snapshot: impl Borrow<NodeSnapshot>) -> Result<(), RestoreError> {

@@ -104,9 +104,10 @@ fn conclude(reports: &[Report]) -> ExitCode {
         counts.messages_of_strangers
     );
     println!(
-        "invocations: {} accepted; executions: {} completed, {} failed, {} cancelled",
-        counts.invocations, counts.completed, counts.failed, counts.cancelled
+        "invocations: {} accepted, {} undone by crashes; executions: {} completed, {} failed, {} cancelled",
+        counts.invocations, counts.undone, counts.completed, counts.failed, counts.cancelled
     );
+    println!("snapshots: {} taken, {} nodes restored", counts.snapshots, counts.restores);
     println!("{} violations", failures.len());
     println!("digest {}", Digest::of(&digests));
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

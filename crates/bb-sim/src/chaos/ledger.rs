@@ -139,6 +139,10 @@ impl Ledger {
         Ok(())
     }
 
+    pub(super) fn go_on_after(&mut self, other: &Self) {
+        self.last = self.last.max(other.last);
+    }
+
     pub(super) fn take(
         &mut self,
         peer: PeerId,

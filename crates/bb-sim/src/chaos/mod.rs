@@ -1,7 +1,7 @@
 //! Whole systems under faults, each decided by one seed: what must hold, holds at every step.
 //!
 //! [`run`] plays a [`Plan`]: nodes of a [`Workload`] with clocks of their own, a network that loses, repeats, delays and
-//! cuts, nodes that pause, and somebody who knows every id. After each step of a node its invariants
+//! cuts, nodes that pause, crash and come back from what their disks kept, and somebody who knows every id. After each step of a node its invariants
 //! are checked: nothing is lost, nothing ends twice, nothing is left behind, every cap holds. [`simulate`] runs a seed and,
 //! if something does not hold, looks for the shortest plan that shows it.
 //!
@@ -9,6 +9,7 @@
 //! bounded time and a new request to everybody must succeed.
 
 mod clock;
+mod disk;
 mod ledger;
 mod member;
 mod network;

@@ -39,12 +39,18 @@ pub struct Action {
     pub fault: Fault,
 }
 
-/// What happens. All but the first are faults.
+/// What happens. All but the first two are faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Fault {
     /// The host of the node asks it to do its work.
     Invoke,
+    /// The host of the node saves it.
+    Snapshot,
+    /// The node is gone, and comes back as it was saved last.
+    Crash,
+    /// The node's disk fails while it is saved: nothing, a part, or something else is written.
+    DiskFault,
     /// The clock of the node jumps ahead.
     ClockJump,
     /// The node's host does nothing.
@@ -66,8 +72,11 @@ pub enum Fault {
 }
 
 /// Every kind, in order.
-pub(super) const FAULTS_BY_KIND: [Fault; 10] = [
+pub(super) const FAULTS_BY_KIND: [Fault; 13] = [
     Fault::Invoke,
+    Fault::Snapshot,
+    Fault::Crash,
+    Fault::DiskFault,
     Fault::ClockJump,
     Fault::Pause,
     Fault::Slow,

@@ -32,6 +32,12 @@ pub struct Counts {
     pub failed: u64,
     /// Executions that were cancelled.
     pub cancelled: u64,
+    /// Invocations that a crash undid, because they came after the last snapshot.
+    pub undone: u64,
+    /// Snapshots that were taken and restored into a second node, which had the same digest.
+    pub snapshots: u64,
+    /// Nodes that went on from a snapshot.
+    pub restores: u64,
     /// Steps of nodes, after each of which the invariants were checked.
     pub steps: u64,
 }
@@ -84,6 +90,9 @@ impl Counts {
         self.completed += other.completed;
         self.failed += other.failed;
         self.cancelled += other.cancelled;
+        self.undone += other.undone;
+        self.snapshots += other.snapshots;
+        self.restores += other.restores;
         self.steps += other.steps;
     }
 }

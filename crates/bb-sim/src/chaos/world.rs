@@ -6,6 +6,7 @@ use bytesandbrains::framework::Rng;
 use bytesandbrains::ir::Digest;
 use bytesandbrains::{DeliveryError, DenyReason, EngineStep, Node, PeerId, SendResult, Time};
 
+use super::disk::WriteFault;
 use super::member::{Member, peer};
 use super::network::{FaultyNetwork, Packet};
 use super::plan::{FAULTS, HEALING};
@@ -81,6 +82,9 @@ impl<'w> World<'w> {
     }
 
     fn play(&mut self) -> Result<(), Violation> {
+        for member in &mut self.members {
+            member.save(None, &mut self.counts)?;
+        }
         let mut actions = self.plan.actions.iter().map(|(_, action)| *action).peekable();
         let (heals_at, probes_at) = (Time::ZERO + FAULTS, Time::ZERO + FAULTS + HEALING);
         let end = self.plan.end();
@@ -128,6 +132,12 @@ impl<'w> World<'w> {
                     self.invoke(invoked[node % invoked.len()])?;
                 }
             }
+            Fault::Snapshot => member.save(None, &mut self.counts)?,
+            Fault::DiskFault => {
+                let faults = [WriteFault::Full, WriteFault::Short, WriteFault::Torn];
+                member.save(Some(faults[node % 3]), &mut self.counts)?;
+            }
+            Fault::Crash => member.crash(until),
             Fault::ClockJump => {
                 member.clock.jump(lasts);
                 self.wake(place);
@@ -159,6 +169,7 @@ impl<'w> World<'w> {
         for place in 0..self.members.len() {
             let member = &mut self.members[place];
             (member.paused_until, member.slow_until) = (self.now, self.now);
+            member.down_until = member.down_until.min(self.now);
             self.wake(place);
         }
         Ok(())
@@ -261,9 +272,16 @@ impl<'w> World<'w> {
         let now = self.now;
         let member = &mut self.members[place];
         member.wake = None;
+        if now < member.down_until {
+            member.wake = Some(member.down_until);
+            return Ok(());
+        }
         if now < member.paused_until {
             member.wake = Some(member.paused_until);
             return Ok(());
+        }
+        if member.node.is_none() {
+            member.restart(&mut self.counts)?;
         }
         let local = self.members[place].clock.local(now);
         for _ in 0..STEPS_AT_ONCE {
@@ -350,8 +368,5 @@ impl<'w> World<'w> {
 
 /// What a refused message must not change.
 fn essence(node: &Node) -> String {
-    let stats = node.engine_stats();
-    let running = (stats.executions, stats.frames, stats.frontier, stats.values_held, stats.pending_async);
-    let held = (stats.bytes_in_flight, stats.requests_in_flight, stats.outbound, stats.messages_received);
-    format!("{running:?} {held:?} {:?}", node.next_deadline())
+    node.state_digest().map_or_else(|error| error.to_string(), |digest| digest.to_string())
 }
