@@ -13,6 +13,7 @@
 mod epoch;
 mod inbox;
 mod lanes;
+mod shut_out;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
@@ -21,8 +22,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 
-use bb_framework::{Budget, Charge};
+use bb_framework::{Budget, Charge, DenyReason};
 use smallvec::SmallVec;
+
+pub(crate) use self::shut_out::SHUT_OUT;
+use self::shut_out::ShutOut;
 
 pub(crate) use self::epoch::Epoch;
 use self::inbox::Inbox;
@@ -87,6 +91,7 @@ pub(crate) trait EventGate: Send + Sync {
 }
 
 struct Shared {
+    shut_out: ShutOut,
     lanes: Lanes<Box<Input>, Box<Completed>>,
     late_completions: AtomicU64,
     refused: AtomicU64,
@@ -101,8 +106,12 @@ impl IngressHandle {
     ///
     /// # Errors
     /// [`DeliveryError::Closed`], [`DeliveryError::OversizePayload`], [`DeliveryError::QueueFull`],
-    /// [`DeliveryError::BudgetExceeded`], [`DeliveryError::AllocationFailed`]; nothing was handed in then.
+    /// [`DeliveryError::BudgetExceeded`], [`DeliveryError::AllocationFailed`]; nothing was handed in then. Nor was it with
+    /// [`DeliveryError::PeerDenied`]: a peer that is denied and presses all the same finds no place in the queue.
     pub fn deliver_inbound(&self, source: PeerId, envelope: &[u8]) -> Result<(), DeliveryError> {
+        if let Some(reason) = self.0.shut_out.reason(source) {
+            return Err(DeliveryError::PeerDenied { peer: source, reason });
+        }
         let cap = self.0.envelope_bytes.load(Ordering::Acquire);
         self.0.push(|shared| {
             within(envelope, cap)?;
@@ -165,6 +174,7 @@ impl Ingress {
     pub(crate) fn new(limits: &NodeConfig, budget: Budget, gate: Arc<dyn EventGate>) -> Self {
         let shared = Shared {
             lanes: Lanes::new(),
+            shut_out: ShutOut::default(),
             late_completions: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             budget,
@@ -233,6 +243,16 @@ impl Ingress {
     /// Refuses inputs from now on; completions are still taken. Whether it was open to input.
     pub(crate) fn close_inputs(&self) -> bool {
         self.shared.lanes.close_inputs()
+    }
+
+    /// Turns these peers away, and nobody else.
+    pub(crate) fn shut_out(&self, peers: Vec<(PeerId, DenyReason)>) {
+        self.shared.shut_out.set(peers);
+    }
+
+    /// Messages of peers that were turned away.
+    pub(crate) fn turned_away(&self) -> u64 {
+        self.shared.shut_out.turned_away()
     }
 
     /// Whether it refuses inputs.

@@ -45,7 +45,9 @@ impl Node {
 
     /// Deals with a peer again; whether it was blocked.
     pub fn unblock_peer(&mut self, peer: PeerId) -> bool {
-        self.engine.peers.governor.unblock(peer)
+        let was_blocked = self.engine.peers.governor.unblock(peer);
+        self.shut_out([]);
+        was_blocked
     }
 
     /// Deals with these peers only, those that are blocked left out; `None` is all, and the empty list nobody.
@@ -63,7 +65,9 @@ impl Node {
     /// # }
     /// ```
     pub fn set_allowlist(&mut self, peers: Option<&[PeerId]>) -> Result<(), ListFull> {
-        self.engine.peers.governor.set_allowlist(peers)
+        self.engine.peers.governor.set_allowlist(peers)?;
+        self.shut_out([]);
+        Ok(())
     }
 
     /// Adds an address at which the node can be reached, behind those it has; whether it is new.

@@ -27,6 +27,9 @@ impl Node {
         engine.is_stepping = true;
         engine.peers.take_heard(engine.now);
         let mut budget = engine.limits.cycle_op_budget;
+        if !self.shut_out.is_empty() {
+            self.shut_out([]);
+        }
         if self.ingress.has_work() {
             self.take_inputs();
         }
@@ -108,6 +111,7 @@ impl Node {
             };
             self.take_input(input, Load { queued, of_sender, capacity });
         }
+        self.shut_out(senders.into_keys());
     }
 
     fn take_input(&mut self, input: Input, load: Load) {

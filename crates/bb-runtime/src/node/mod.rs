@@ -11,6 +11,7 @@ mod feed;
 pub(crate) mod lines;
 mod peers;
 mod program;
+mod shut_out;
 mod snapshot;
 mod stats;
 mod tap;
@@ -81,6 +82,8 @@ pub struct Node {
     model: Option<CompiledModel>,
     tap: Tap,
     has_stepped: bool,
+    /// Denied peers that are turned away before the queue, in order; not saved, found out anew.
+    shut_out: Vec<PeerId>,
     /// How far the node's time is ahead of its clock, since a restore.
     clock_offset: Duration,
     /// What answers of components go through; another one after a restore.
@@ -161,6 +164,7 @@ impl Node {
             model: None,
             tap: Tap::default(),
             has_stepped: false,
+            shut_out: Vec::new(),
             clock_offset: Duration::ZERO,
             epoch,
             ended: Vec::new(),
@@ -264,7 +268,8 @@ impl Node {
         if self.has_work() {
             return Some(self.engine.now);
         }
-        let deadlines = [self.engine.waits.next_deadline(), self.engine.timers.due.next_deadline()];
+        let (waits, timers) = (&self.engine.waits, &self.engine.timers);
+        let deadlines = [waits.next_deadline(), timers.due.next_deadline(), self.next_hearing()];
         deadlines.into_iter().flatten().min()
     }
 }

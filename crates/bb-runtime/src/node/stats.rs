@@ -89,6 +89,8 @@ pub struct EngineStats {
     pub late_completions: u64,
     /// Messages of peers that are muted because they did not heed notices.
     pub muted_inbound: u64,
+    /// Messages of denied peers that pressed all the same, and found no place in the queue.
+    pub turned_away: u64,
     /// How often a peer was muted.
     pub mutes: u64,
     /// Notices to peers that they should send less.
@@ -170,6 +172,7 @@ impl Node {
             late_answers: engine.wire.requests.unsolicited() + engine.counters.late_answers,
             late_completions: engine.counters.late_completions + self.ingress.late_completions(),
             muted_inbound: backpressure.dropped,
+            turned_away: self.ingress.turned_away(),
             mutes: backpressure.mutes,
             notices_sent: engine.wire.notices_sent,
             notices_received: engine.wire.notices_received,

@@ -132,7 +132,16 @@ fn a_peer_that_does_not_heed_three_notices_is_muted_and_others_are_heard() {
     expected.muted_inbound += 1;
     assert_eq!(crowd.node.engine_stats(), expected);
 
+    // Those that press are turned away before the queue, until the node hears them again.
+    let handle = crowd.node.ingress_handle();
+    let turned_away = handle.deliver_inbound(peer(2), &message(&crowd.model, 98).encode());
+    assert_eq!(turned_away, Err(DeliveryError::PeerDenied { peer: peer(2), reason }));
+    assert_eq!((handle.depth(), crowd.node.engine_stats().turned_away), (0, 1));
+    assert_eq!(crowd.node.next_deadline(), Some(until));
+
     // The probe.
+    assert!(crowd.node.step(until).is_empty());
+    assert_eq!(crowd.node.next_deadline(), None);
     let steps = crowd.push(&[2], until);
     assert!(steps.iter().any(|step| matches!(step, EngineStep::AppEvent { .. })));
 }
