@@ -41,6 +41,18 @@ fn batched_products_agree_with_sums() {
 }
 
 #[test]
+fn a_convolution_pads_by_more_than_its_input_has() {
+    let x = Tensor::from_slice([1, 1, 1], &[2.0_f32]).unwrap();
+    let w = Tensor::from_slice([1, 1, 5], &[1.0_f32, 2.0, 3.0, 4.0, 5.0]).unwrap();
+    let got = run(with_ints(node("Conv", &["x", "w"], &["y"]), "pads", &[2, 2]), &[x, w]).unwrap();
+    assert_eq!(got[0], Tensor::from_slice([1, 1, 1], &[6.0_f32]).unwrap());
+    let x = Tensor::from_slice([1, 1, 1], &[2.0_f32]).unwrap();
+    let w = Tensor::from_slice([1, 1, 3], &[1.0_f32, 2.0, 3.0]).unwrap();
+    let got = run(with_ints(node("Conv", &["x", "w"], &["y"]), "pads", &[4, 4]), &[x, w]).unwrap();
+    assert_eq!(got[0].as_slice::<f32>().unwrap(), [0.0, 0.0, 6.0, 4.0, 2.0, 0.0, 0.0]);
+}
+
+#[test]
 fn reductions_agree_on_adjacent_and_scattered_axes() {
     let elements: Vec<f32> = (0..60).map(|at| at as f32).collect();
     let x = Tensor::from_slice([3, 4, 5], &elements).unwrap();

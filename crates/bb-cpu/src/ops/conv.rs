@@ -132,7 +132,7 @@ fn copy_line<T: Number>(from: &[T], slide: &Slide, tap: usize, to: &mut [T]) {
     let shift = tap * slide.dilation;
     if slide.stride == 1 {
         let first = slide.before.saturating_sub(shift).min(to.len());
-        let source = (first + shift).saturating_sub(slide.before);
+        let source = (first + shift).saturating_sub(slide.before).min(from.len());
         let count = from.len().saturating_sub(source).min(to.len() - first);
         to[..first].fill(T::ZERO);
         to[first..first + count].copy_from_slice(&from[source..source + count]);
