@@ -66,8 +66,7 @@ impl DedupWindow {
     }
 
     /// The most bytes that a window over `capacity` messages holds: a ring grown to a power of two, and a table of
-    /// numbers with a byte more a place. The table is at most 7/8 full, and as numbers come and go it doubles once
-    /// more, to be at most 7/16 full.
+    /// numbers with a byte more a place. The table is at most 7/8 full, and once the window is, 7/16.
     pub const fn worst_case_bytes(capacity: usize) -> usize {
         let table = 2 * (capacity * 8 / 7 + 1).next_power_of_two() * (size_of::<u64>() + 1) + 64;
         crate::ring_bytes(capacity, size_of::<(PeerId, MessageId)>()) + table
@@ -87,10 +86,14 @@ impl DedupWindow {
         }
         let number = self.evicted + self.order.len() as u64;
         self.order.push_back((sender, message));
-        let Self { order, numbers, hasher, evicted, .. } = self;
-        numbers.insert_unique(hash(hasher, &(sender, message)), number, |&number| {
-            order.get(position(number, *evicted)).map_or(0, |held| hash(hasher, held))
-        });
+        let Self { capacity, order, numbers, hasher, evicted } = self;
+        let rehash =
+            |number: &u64| order.get(position(*number, *evicted)).map_or(0, |held| hash(hasher, held));
+        if order.len() == *capacity && numbers.num_buckets() / 8 * 7 < 2 * *capacity {
+            // So much that it never grows again, however numbers come and go.
+            numbers.reserve(*capacity, rehash);
+        }
+        numbers.insert_unique(hash(hasher, &(sender, message)), number, rehash);
         true
     }
 

@@ -20,8 +20,8 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const COUNT: u64 = 1_000_000;
-/// Enough to fill the dedup window, and for its table to have grown for the last time.
-const WARM_UP: u64 = 200_000;
+/// Enough to fill the dedup window and every table that keeps its memory.
+const WARM_UP: u64 = 20_000;
 const PEER: u64 = 2;
 const PORT: i64 = 10;
 
