@@ -1,8 +1,12 @@
-//! What the fuzz targets share: a measure of the memory that decoding takes, and [`world`], nodes that are driven.
+//! What the fuzz targets share: a measure of the memory that decoding takes, and [`world`], nodes that are driven, and [`snapshots`] of them that are
+//! damaged.
 //!
 //! Run one with `RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz envelope -- -runs=1000000`.
 
 pub mod components;
+#[path = "../../../crates/bb-runtime/tests/node/common/snapshot_file.rs"]
+mod snapshot_file;
+pub mod snapshots;
 pub mod world;
 
 use std::alloc::System;

@@ -13,8 +13,8 @@ use bb_dsl::{AggregatorSlot, Graph, Module, PeerSelectorSlot, Quorum, secs};
 use bb_ir::Digest;
 use bb_runtime::envelope::{Correlation, Envelope, EnvelopeLimits, Fill, MessageId, Notice, RequestId, scan};
 use bb_runtime::{
-    CompiledModel, Config, DeliveryError, EngineStep, ExecId, Node, NodeConfig, PeerId, SendResult, Tensor,
-    TensorMap, Time, Value, ValueType, install,
+    CompiledModel, Config, DeliveryError, EngineStep, ExecId, Node, NodeConfig, NodeSnapshot, PeerId,
+    SendResult, Tensor, TensorMap, Time, Value, ValueType, install,
 };
 
 use crate::components::{Chooser, ChooserConfig, Open, Weights};
@@ -75,9 +75,20 @@ struct Message {
     bytes: Vec<u8>,
 }
 
+/// One of the fuzzed nodes, newly installed.
+pub fn node(compiled: &CompiledModel, index: usize, open: &Open) -> Node {
+    let peers: Vec<PeerId> = (0..NODES).map(peer).chain([PeerId::from_u64(HOSTILE)]).collect();
+    let chooser = ChooserConfig { peers, open: open.clone() };
+    let limits = NodeConfig::edge().with_executions(16).with_ingress_queue(16);
+    let config = Config::new().with("peers", chooser).node(limits).seed(7);
+    install(peer(index), [], compiled.clone(), &["Mesh.asker", "Mesh.teller"], config)
+        .expect("the program installs")
+}
+
 /// Nodes, what is on the way between them, and what they owe.
 pub struct World {
     nodes: Vec<Node>,
+    compiled: CompiledModel,
     open: Open,
     now: Time,
     on_the_way: Vec<Message>,
@@ -96,16 +107,10 @@ impl World {
     /// Three nodes that know each other and the hostile peer.
     pub fn new(compiled: &CompiledModel) -> Self {
         let open = Open::default();
-        let peers: Vec<PeerId> = (0..NODES).map(peer).chain([PeerId::from_u64(HOSTILE)]).collect();
-        let nodes = (0..NODES).map(|index| {
-            let config = ChooserConfig { peers: peers.clone(), open: open.clone() };
-            let limits = NodeConfig::edge().with_executions(16).with_ingress_queue(16);
-            let config = Config::new().with("peers", config).node(limits).seed(7);
-            install(peer(index), [], compiled.clone(), &["Mesh.asker", "Mesh.teller"], config)
-                .expect("the program installs")
-        });
+        let nodes = (0..NODES).map(|index| node(compiled, index, &open));
         Self {
             nodes: nodes.collect(),
+            compiled: compiled.clone(),
             open,
             now: Time::ZERO,
             on_the_way: Vec::new(),
@@ -114,6 +119,31 @@ impl World {
             owed: BTreeMap::new(),
             ended: BTreeMap::new(),
         }
+    }
+
+    /// A node in the middle of what it does.
+    pub fn busy(compiled: &CompiledModel) -> Node {
+        let mut world = Self::new(compiled);
+        let update = Value::Tensors([("w", Tensor::scalar(1.0_f32))].into_iter().collect()).encode();
+        let label = Value::from("busy").encode();
+        for _ in 0..3 {
+            let begun = world.nodes[0].invoke("Mesh.asker", &[("update", &update), ("label", &label)]);
+            world.owe(0, begun.map(Some));
+        }
+        (0..NODES).for_each(|node| world.step(node));
+        for Message { from, to, bytes } in std::mem::take(&mut world.on_the_way) {
+            if let Some(receiver) = (0..NODES).find(|index| peer(*index) == to) {
+                let _ = world.nodes[receiver].deliver_inbound(from, &bytes);
+            }
+        }
+        (1..NODES).for_each(|node| world.step(node));
+        let handle = world.nodes[0].ingress_handle();
+        for Message { from, bytes, .. } in std::mem::take(&mut world.on_the_way) {
+            let _ = handle.deliver_inbound(from, &bytes);
+        }
+        let _ = world.nodes[0].deliver_event("Mesh.asker", "label", &label);
+        let _ = world.nodes[0].block_peer(PeerId::from_u64(HOSTILE));
+        world.nodes.swap_remove(0)
     }
 
     /// Does what the bytes say, then lets everything end.
@@ -129,7 +159,7 @@ impl World {
 
     fn act(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
         let node = input.choose_index(NODES)?;
-        match input.int_in_range(0..=15_u8)? {
+        match input.int_in_range(0..=16_u8)? {
             0..=2 => self.step(node),
             3 => {
                 self.now = self.now + Duration::from_millis(input.int_in_range(0..=2_000_u64)?);
@@ -173,13 +203,26 @@ impl World {
                 }
             }
             14 => self.answer(input)?,
+            15 => self.move_on(node),
             _ => {
-                let result = self.nodes[node].invoke(*input.choose(&["Mesh.teller", "None"])?, &[]);
+                let result = self.nodes[node].invoke(input.choose(&["Mesh.teller", "None"])?, &[]);
                 assert!(result.is_err(), "there is nothing to invoke");
             }
         }
         self.check(node);
         Ok(())
+    }
+
+    /// Saves a node, and lets another one go on from there.
+    fn move_on(&mut self, index: usize) {
+        let old = &self.nodes[index];
+        let bytes = old.snapshot().expect("a node can be saved at any time").encode();
+        let mut new = node(&self.compiled, index, &self.open);
+        let snapshot = NodeSnapshot::decode(bytes).expect("what a node wrote is sound");
+        new.restore(snapshot).expect("it fits a node of the same make");
+        assert_eq!(new.state_digest().ok(), old.state_digest().ok(), "another state");
+        assert_eq!(new.incarnation(), old.incarnation() + 1);
+        self.nodes[index] = new;
     }
 
     fn someone(&self, input: &mut Unstructured<'_>) -> Result<PeerId> {

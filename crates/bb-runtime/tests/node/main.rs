@@ -11,6 +11,7 @@ mod determinism;
 mod failures;
 mod federation;
 mod feeding;
+mod golden;
 mod installing;
 mod messages;
 mod new_process;
