@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Answer, Backend, Completion, CompletionSink, ComponentError, DataSource, OpOutput, Pending};
 use crate::{PeerId, Role, Time};
 
-/// An execution of a node; never repeats, not over restarts either.
+/// An execution of a node; never repeats, not over restarts either, if each snapshot is gone on from once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExecId {
     /// The node's incarnation when the execution began.
