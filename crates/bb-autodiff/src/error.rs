@@ -83,6 +83,16 @@ pub enum AutodiffError {
         /// The model's.
         opset: i64,
     },
+    /// A number of the training options that is outside its range.
+    #[error("the training option {option} must be {expected}, got {got}")]
+    Option {
+        /// What it must be.
+        expected: &'static str,
+        /// The number.
+        got: String,
+        /// The option.
+        option: &'static str,
+    },
     /// A node reads a value that nothing before it makes, or makes one a second time.
     #[error("node `{node}`: value `{value}` {reason}")]
     Order {

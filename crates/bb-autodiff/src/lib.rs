@@ -50,12 +50,14 @@ mod emit;
 mod error;
 mod facts;
 mod objective;
+mod optimizer;
 mod reverse;
 mod rules;
 mod training;
 
 pub use error::AutodiffError;
 pub use objective::Loss;
+pub use optimizer::{Clip, LossScale, Optimizer};
 pub use reverse::Gradients;
 pub use rules::differentiable_ops;
-pub use training::{Parameter, Trainable, TrainingGraph, TrainingOptions, TrainingPlan};
+pub use training::{Layers, Mask, Parameter, State, Trainable, TrainingGraph, TrainingOptions, TrainingPlan};

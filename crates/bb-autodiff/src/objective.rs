@@ -6,13 +6,19 @@ use bb_ir::{DataType, Dim};
 use crate::AutodiffError;
 use crate::attributes::{Attributes, int, is_onnx, string};
 use crate::builder::{Builder, Val};
-use crate::facts::{Fact, axis_within};
+use crate::facts::{Fact, axis_within, is_float};
 use crate::reverse::lookup;
 
 /// What is minimised.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Loss {
+    /// The model's own loss if it has one, else [`Loss::SoftmaxCrossEntropy`] of the first output.
+    ///
+    /// A loss is the first output that `SoftmaxCrossEntropyLoss` or `NegativeLogLikelihoodLoss` makes, reduced to one number;
+    /// if there is none, the first output that is declared or known to be a float of rank 0.
+    #[default]
+    Found,
     /// The mean over the batch of half the squared difference between an output and a target of its shape: the
     /// target is an input of the output's type.
     MeanSquaredError {
@@ -36,12 +42,6 @@ pub enum Loss {
     },
 }
 
-impl Default for Loss {
-    fn default() -> Self {
-        Self::SoftmaxCrossEntropy { axis: None, output: None }
-    }
-}
-
 /// A loss in a graph under construction.
 pub(crate) struct Objective {
     /// The loss: rank 0, or one element.
@@ -55,6 +55,10 @@ pub(crate) struct Objective {
 /// Puts a loss on the outputs (given by name, first one first) of a model.
 pub(crate) fn attach(b: &mut Builder, outputs: &[String], loss: &Loss) -> Result<Objective, AutodiffError> {
     match loss {
+        Loss::Found => match found(b, outputs) {
+            Some(loss) => Ok(Objective { loss, label: None, scores: None }),
+            None => attach(b, outputs, &Loss::SoftmaxCrossEntropy { axis: None, output: None }),
+        },
         Loss::Output(name) => {
             let loss = output_named(b, outputs, Some(name))?;
             Ok(Objective { loss, label: None, scores: None })
@@ -69,6 +73,23 @@ pub(crate) fn attach(b: &mut Builder, outputs: &[String], loss: &Loss) -> Result
             softmax_cross_entropy(b, scores)
         }
     }
+}
+
+/// The output that is a loss already.
+fn found(b: &Builder, outputs: &[String]) -> Option<Val> {
+    let vals: Vec<Val> = outputs.iter().filter_map(|name| b.find(name)).collect();
+    let by_op = vals.iter().copied().find(|&val| {
+        maker(b, val).is_some_and(|node| {
+            is_onnx(node)
+                && matches!(
+                    node.op_type.as_deref(),
+                    Some("SoftmaxCrossEntropyLoss" | "NegativeLogLikelihoodLoss")
+                )
+                && Attributes(node).text("reduction") != Some("none")
+        })
+    });
+    let is_number = |val: &Val| b.fact(*val).rank() == Some(0) && b.fact(*val).dtype.is_some_and(is_float);
+    by_op.or_else(|| vals.iter().copied().find(is_number))
 }
 
 fn output_named(b: &Builder, outputs: &[String], name: Option<&String>) -> Result<Val, AutodiffError> {

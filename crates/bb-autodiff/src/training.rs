@@ -1,24 +1,40 @@
 //! Whole training steps as graphs: parameters and a batch in, loss and new parameters out.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod choose;
+mod finish;
+mod layers;
+mod update;
 
-use bb_ir::onnx::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto};
-use bb_ir::{DataType, Dim, Shape};
+use std::collections::BTreeSet;
+
+use bb_ir::onnx::{GraphProto, ModelProto, OperatorSetIdProto, ValueInfoProto};
+use bb_ir::{DataType, Shape};
+pub use layers::{Layers, Mask};
+pub use update::State;
 
 use crate::AutodiffError;
-use crate::activity::{self, find_rule};
-use crate::attributes::int;
 use crate::builder::{Builder, Val};
-use crate::facts::{Fact, is_float};
+use crate::facts::Fact;
 use crate::objective::{Loss, Objective, attach, correct};
+use crate::optimizer::{Clip, LossScale, Optimizer};
 use crate::reverse::{differentiate, lookup};
-use crate::rules::Flow;
+use choose::{choose, parameter};
+use finish::{add_in_place, as_inputs};
+use update::Update;
 
-/// What is trained, and towards what.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What is trained, towards what, and how.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TrainingOptions {
+    /// How far gradients may go.
+    pub clip: Option<Clip>,
+    /// How batch normalization and dropout behave.
+    pub layers: Layers,
     /// What is minimised.
     pub loss: Loss,
+    /// By what the loss is multiplied while gradients are made.
+    pub loss_scale: LossScale,
+    /// How gradients change parameters.
+    pub optimizer: Optimizer,
     /// Which initializers are parameters.
     pub trainable: Trainable,
 }
@@ -35,7 +51,7 @@ pub enum Trainable {
     Reached,
 }
 
-/// An initializer that is trained.
+/// An initializer that training changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
     /// Its name.
@@ -48,25 +64,30 @@ pub struct Parameter {
 
 /// A model, what of it is trained, and the graphs that train it.
 ///
-/// Look: [`parameters`](Self::parameters), [`inputs`](Self::inputs), [`label`](Self::label), [`opset`](Self::opset).
+/// Look: [`parameters`](Self::parameters), [`buffers`](Self::buffers), [`state`](Self::state), [`inputs`](Self::inputs),
+/// [`label`](Self::label), [`opset`](Self::opset).
 /// Make graphs, for any batch size or for one (`batch`, the extent of axis 0, which makes them cheaper to run):
 ///
 /// | graph | inputs | outputs |
 /// |---|---|---|
-/// | [`step`](Self::step) | parameters, inputs, label, learning rate (rank 0) | loss before the step, new parameters |
-/// | [`gradients`](Self::gradients) | parameters, inputs, label | loss, gradients |
-/// | [`evaluation`](Self::evaluation) | parameters, inputs, label | loss, labels hit (`i64`; class labels only), the model's outputs |
-/// | [`forward`](Self::forward) | parameters, inputs | the model's outputs |
+/// | [`step`](Self::step) | parameters, buffers, inputs, label, masks, learning rate (rank 0), state | loss before the step, new parameters, buffers and state |
+/// | [`gradients`](Self::gradients) | parameters, buffers, inputs, label, masks | loss, gradients |
+/// | [`evaluation`](Self::evaluation) | parameters, buffers, inputs, label | loss, labels hit (`i64`; class labels only), the model's outputs |
+/// | [`forward`](Self::forward) | parameters, buffers, inputs | the model's outputs |
 ///
-/// There is no label where the loss is an output of the model.
+/// Buffers are the running moments of batch normalization, masks what Dropout keeps (see [`Layers`]), the state is the
+/// optimizer's and the loss scale's; a model may have none of them. There is no label where the loss is an output
+/// of the model.
 #[derive(Clone, Debug)]
 pub struct TrainingPlan {
-    /// The model, its parameters being inputs.
+    /// The model, its parameters and buffers being inputs.
     graph: GraphProto,
     opsets: Vec<OperatorSetIdProto>,
     opset: i64,
-    loss: Loss,
+    options: TrainingOptions,
     parameters: Vec<Parameter>,
+    buffers: Vec<Parameter>,
+    state: Vec<State>,
     inputs: Vec<String>,
     outputs: Vec<String>,
     label: Option<String>,
@@ -83,7 +104,25 @@ pub struct TrainingGraph {
     pub inputs: Vec<String>,
     /// The names of its outputs.
     pub outputs: Vec<String>,
+    /// What stands in those of its inputs that are masks, in their order.
+    pub masks: Vec<Mask>,
     opsets: Vec<OperatorSetIdProto>,
+}
+
+/// A graph under construction, with a loss.
+struct Open {
+    b: Builder,
+    objective: Objective,
+    masks: Vec<Mask>,
+    /// The values of the buffers after a step.
+    next_buffers: Vec<Val>,
+}
+
+/// What a graph is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Training,
+    Use,
 }
 
 impl TrainingPlan {
@@ -104,8 +143,11 @@ impl TrainingPlan {
     ///
     /// # Errors
     /// No output to put the loss on; a name that is not there; an op without a gradient on the way from the loss to a
-    /// parameter; nothing to train.
+    /// parameter; nothing to train; an option outside its range.
     pub fn new(graph: &GraphProto, opset: i64, options: &TrainingOptions) -> Result<Self, AutodiffError> {
+        options.optimizer.check()?;
+        options.clip.map_or(Ok(()), |clip| clip.check())?;
+        options.loss_scale.check()?;
         let given: BTreeSet<&str> =
             graph.initializer.iter().filter_map(|tensor| tensor.name.as_deref()).collect();
         let names = |infos: &[ValueInfoProto]| -> Vec<String> {
@@ -113,17 +155,30 @@ impl TrainingPlan {
         };
         let inputs = names(&graph.input).into_iter().filter(|name| !given.contains(name.as_str())).collect();
         let outputs = names(&graph.output);
+        let moments = match options.layers {
+            Layers::AsWritten => BTreeSet::new(),
+            Layers::ByPhase => layers::running_moments(graph),
+        };
         let mut builder = Builder::open(graph, opset)?;
         let objective = attach(&mut builder, &outputs, &options.loss)?;
-        let chosen = choose(graph, &builder, objective.loss, &options.trainable)?;
+        let chosen = choose(graph, &builder, objective.loss, &options.trainable, &moments)?;
         let parameters = chosen.iter().map(|tensor| parameter(tensor)).collect::<Result<Vec<_>, _>>()?;
+        let held = graph.initializer.iter();
+        let buffers = held
+            .filter(|tensor| moments.contains(tensor.name.as_deref().unwrap_or_default()))
+            .map(parameter)
+            .collect::<Result<Vec<_>, _>>()?;
         let label = objective.label.map(|label| builder.name(label).to_owned());
+        let state = update::state(options, &parameters, builder.dtype(objective.loss)?);
+        let changed: Vec<&str> = parameters.iter().chain(&buffers).map(|held| held.name.as_str()).collect();
         Ok(Self {
-            graph: parameters_as_inputs(graph, &parameters),
+            graph: as_inputs(graph, &changed),
             opsets: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(opset) }],
             opset,
-            loss: options.loss.clone(),
+            options: options.clone(),
             parameters,
+            buffers,
+            state,
             inputs,
             outputs,
             label,
@@ -133,6 +188,17 @@ impl TrainingPlan {
     /// What is trained, in the order of the graph's initializers.
     pub fn parameters(&self) -> &[Parameter] {
         &self.parameters
+    }
+
+    /// What steps make anew without a gradient: the running means and variances of batch normalization, in the order
+    /// of the graph's initializers.
+    pub fn buffers(&self) -> &[Parameter] {
+        &self.buffers
+    }
+
+    /// What a step remembers for the next one beside parameters and buffers.
+    pub fn state(&self) -> &[State] {
+        &self.state
     }
 
     /// The model's inputs that are fed with each batch.
@@ -155,40 +221,62 @@ impl TrainingPlan {
         self.opset
     }
 
-    /// One step of stochastic gradient descent: `p - rate · dloss/dp` for every parameter.
+    /// A whole training step: loss, gradients, clipping, optimizer.
     ///
-    /// The sweep starts from `-rate` rather than from 1, so that what arrives at a parameter is what is added to it, and
-    /// a matrix product that ends there adds to the parameter in the same op.
+    /// With plain stochastic gradient descent the sweep starts from `-rate` rather than from 1, so that what arrives at a
+    /// parameter is what is added to it, and a matrix product that ends there adds to the parameter in the same op.
     ///
     /// # Errors
-    /// Those of [`Gradients::of`](crate::Gradients::of), and [`AutodiffError::FixedBatch`].
+    /// Those of [`Gradients::of`](crate::Gradients::of), [`AutodiffError::FixedBatch`], and
+    /// [`AutodiffError::Undetermined`] for a Dropout of which the shape is not known without a batch size.
     pub fn step(&self, batch: Option<usize>) -> Result<TrainingGraph, AutodiffError> {
-        let (mut b, objective) = self.open(batch)?;
+        let Open { mut b, objective, masks, next_buffers } = self.open(batch, Phase::Training)?;
         let name = b.fresh("rate");
         let rate = b.define(&name, Fact::new(Some(b.dtype(objective.loss)?), Some(Vec::new())));
-        let parameters = self.parameter_values(&b)?;
-        let seed = b.neg(rate);
-        let changes = differentiate(&mut b, objective.loss, &parameters, Some(seed))?;
+        let state = update::define(&mut b, &self.state);
+        let parameters = self.values(&b, &self.parameters)?;
         let mut outputs = vec![objective.loss];
-        for (&parameter, &change) in parameters.iter().zip(&changes) {
-            outputs.push(add_in_place(&mut b, parameter, change));
+        let TrainingOptions { clip, loss_scale, optimizer, .. } = self.options;
+        if clip.is_none() && loss_scale == LossScale::None && optimizer == Optimizer::Sgd {
+            let seed = b.neg(rate);
+            let changes = differentiate(&mut b, objective.loss, &parameters, Some(seed))?;
+            for (&parameter, &change) in parameters.iter().zip(&changes) {
+                outputs.push(add_in_place(&mut b, parameter, change));
+            }
+            outputs.extend(next_buffers);
+        } else {
+            let scale = update::scale(&mut b, &self.options, objective.loss, &state)?;
+            let gradients = differentiate(&mut b, objective.loss, &parameters, scale)?;
+            let buffers = self.values(&b, &self.buffers)?.into_iter().zip(next_buffers).collect();
+            let update = Update {
+                b: &mut b,
+                options: &self.options,
+                rate,
+                scale,
+                parameters: &parameters,
+                buffers,
+                state: &state,
+            };
+            outputs.extend(update.apply(gradients)?);
         }
-        let inputs = self.fed(&b, &objective, Some(rate))?;
-        Ok(self.close(b, batch, &inputs, &outputs))
+        let mut inputs = self.fed(&b, &objective, &masks)?;
+        inputs.push(rate);
+        inputs.extend(state);
+        Ok(self.close(b, batch, masks, &inputs, &outputs))
     }
 
-    /// The loss and its gradient with respect to every parameter.
+    /// The loss and its gradient with respect to every parameter, as a step sees them.
     ///
     /// # Errors
     /// Those of [`TrainingPlan::step`].
     pub fn gradients(&self, batch: Option<usize>) -> Result<TrainingGraph, AutodiffError> {
-        let (mut b, objective) = self.open(batch)?;
-        let parameters = self.parameter_values(&b)?;
+        let Open { mut b, objective, masks, .. } = self.open(batch, Phase::Training)?;
+        let parameters = self.values(&b, &self.parameters)?;
         let gradients = differentiate(&mut b, objective.loss, &parameters, None)?;
         let mut outputs = vec![objective.loss];
         outputs.extend(gradients);
-        let inputs = self.fed(&b, &objective, None)?;
-        Ok(self.close(b, batch, &inputs, &outputs))
+        let inputs = self.fed(&b, &objective, &masks)?;
+        Ok(self.close(b, batch, masks, &inputs, &outputs))
     }
 
     /// The loss, how many labels were hit, and the model's outputs.
@@ -196,7 +284,7 @@ impl TrainingPlan {
     /// # Errors
     /// [`AutodiffError::FixedBatch`].
     pub fn evaluation(&self, batch: Option<usize>) -> Result<TrainingGraph, AutodiffError> {
-        let (mut b, objective) = self.open(batch)?;
+        let Open { mut b, objective, masks, .. } = self.open(batch, Phase::Use)?;
         let mut outputs = vec![objective.loss];
         if let (Some(scores), Some(label)) = (objective.scores, objective.label) {
             outputs.push(correct(&mut b, scores, label));
@@ -204,8 +292,8 @@ impl TrainingPlan {
         for name in &self.outputs {
             outputs.push(lookup(&b, name)?);
         }
-        let inputs = self.fed(&b, &objective, None)?;
-        Ok(self.close(b, batch, &inputs, &outputs))
+        let inputs = self.fed(&b, &objective, &masks)?;
+        Ok(self.close(b, batch, masks, &inputs, &outputs))
     }
 
     /// The model itself.
@@ -213,124 +301,61 @@ impl TrainingPlan {
     /// # Errors
     /// [`AutodiffError::FixedBatch`].
     pub fn forward(&self, batch: Option<usize>) -> Result<TrainingGraph, AutodiffError> {
-        let b = Builder::open(&self.graph_for(batch)?, self.opset)?;
-        let outputs = self.outputs.iter().map(|name| lookup(&b, name)).collect::<Result<Vec<_>, _>>()?;
-        let mut inputs = self.parameter_values(&b)?;
-        for name in &self.inputs {
-            inputs.push(lookup(&b, name)?);
+        let mut graph = self.graph_for(batch)?;
+        if self.options.layers == Layers::ByPhase {
+            graph = layers::for_use(graph, self.opset);
         }
-        Ok(self.close(b, batch, &inputs, &outputs))
+        let b = Builder::open(&graph, self.opset)?;
+        let outputs = self.outputs.iter().map(|name| lookup(&b, name)).collect::<Result<Vec<_>, _>>()?;
+        let inputs = self.held_and_fed(&b)?;
+        Ok(self.close(b, batch, Vec::new(), &inputs, &outputs))
     }
 
-    fn open(&self, batch: Option<usize>) -> Result<(Builder, Objective), AutodiffError> {
-        let mut builder = Builder::open(&self.graph_for(batch)?, self.opset)?;
-        let objective = attach(&mut builder, &self.outputs, &self.loss)?;
-        Ok((builder, objective))
+    fn open(&self, batch: Option<usize>, phase: Phase) -> Result<Open, AutodiffError> {
+        let mut graph = self.graph_for(batch)?;
+        let (mut masks, mut next_buffers) = (Vec::new(), Vec::new());
+        match (self.options.layers, phase) {
+            (Layers::AsWritten, _) => {}
+            (Layers::ByPhase, Phase::Use) => graph = layers::for_use(graph, self.opset),
+            (Layers::ByPhase, Phase::Training) => {
+                let moments = self.buffers.iter().map(|buffer| buffer.name.clone()).collect();
+                let made = layers::for_training(graph, self.opset, &moments)?;
+                next_buffers = self
+                    .buffers
+                    .iter()
+                    .map(|buffer| made.next.get(&buffer.name).unwrap_or(&buffer.name).clone())
+                    .collect();
+                (graph, masks) = (made.graph, made.masks);
+            }
+        }
+        let mut b = Builder::open(&graph, self.opset)?;
+        let objective = attach(&mut b, &self.outputs, &self.options.loss)?;
+        let next_buffers = next_buffers.iter().map(|name| lookup(&b, name)).collect::<Result<_, _>>()?;
+        Ok(Open { b, objective, masks, next_buffers })
     }
 
-    fn parameter_values(&self, b: &Builder) -> Result<Vec<Val>, AutodiffError> {
-        self.parameters.iter().map(|parameter| lookup(b, &parameter.name)).collect()
+    fn values(&self, b: &Builder, held: &[Parameter]) -> Result<Vec<Val>, AutodiffError> {
+        held.iter().map(|parameter| lookup(b, &parameter.name)).collect()
     }
 
-    /// The inputs of a graph: parameters, batch, label, rate.
-    fn fed(&self, b: &Builder, objective: &Objective, rate: Option<Val>) -> Result<Vec<Val>, AutodiffError> {
-        let mut inputs = self.parameter_values(b)?;
+    /// Parameters, buffers and the model's inputs.
+    fn held_and_fed(&self, b: &Builder) -> Result<Vec<Val>, AutodiffError> {
+        let mut inputs = self.values(b, &self.parameters)?;
+        inputs.extend(self.values(b, &self.buffers)?);
         for name in &self.inputs {
             inputs.push(lookup(b, name)?);
         }
-        inputs.extend(objective.label);
-        inputs.extend(rate);
         Ok(inputs)
     }
 
-    /// The model for `batch` rows: axis 0 of its inputs, where the model leaves it free.
-    fn graph_for(&self, batch: Option<usize>) -> Result<GraphProto, AutodiffError> {
-        let mut graph = self.graph.clone();
-        let Some(batch) = batch else { return Ok(graph) };
-        let mut named: BTreeSet<String> = BTreeSet::new();
-        for (index, name) in self.inputs.iter().enumerate() {
-            let Some(info) = graph.input.iter_mut().find(|info| info.name.as_ref() == Some(name)) else {
-                continue;
-            };
-            let mut fact = Fact::of_value_info(info);
-            let Some(rows) = fact.shape.as_mut().and_then(|dims| dims.first_mut()) else { continue };
-            match rows {
-                Dim::Known(fixed) if *fixed != batch && index == 0 => {
-                    return Err(AutodiffError::FixedBatch {
-                        input: name.clone(),
-                        fixed: *fixed,
-                        asked: batch,
-                    });
-                }
-                Dim::Known(_) => continue,
-                Dim::Named(symbol) => {
-                    named.insert(symbol.clone());
-                }
-                Dim::Any => {}
-            }
-            *rows = Dim::Known(batch);
-            *info = fact.to_value_info(name);
+    /// Parameters, buffers, the model's inputs, the label and the masks.
+    fn fed(&self, b: &Builder, objective: &Objective, masks: &[Mask]) -> Result<Vec<Val>, AutodiffError> {
+        let mut inputs = self.held_and_fed(b)?;
+        inputs.extend(objective.label);
+        for mask in masks {
+            inputs.push(lookup(b, &mask.input)?);
         }
-        for info in graph.input.iter_mut().chain(&mut graph.value_info).chain(&mut graph.output) {
-            let mut fact = Fact::of_value_info(info);
-            let mut changed = false;
-            for dim in fact.shape.iter_mut().flatten() {
-                if matches!(dim, Dim::Named(symbol) if named.contains(symbol)) {
-                    *dim = Dim::Known(batch);
-                    changed = true;
-                }
-            }
-            if changed {
-                *info = fact.to_value_info(info.name.as_deref().unwrap_or_default());
-            }
-        }
-        Ok(graph)
-    }
-
-    /// The finished graph: what `outputs` need, between `inputs` and `outputs`.
-    fn close(&self, mut b: Builder, batch: Option<usize>, inputs: &[Val], outputs: &[Val]) -> TrainingGraph {
-        let mut seen: BTreeSet<Val> = inputs.iter().copied().collect();
-        let mut distinct = Vec::with_capacity(outputs.len());
-        for &val in outputs {
-            let held =
-                self.graph.initializer.iter().any(|tensor| tensor.name.as_deref() == Some(b.name(val)));
-            let val = if held || !seen.insert(val) {
-                let name = b.fresh(&format!("{}/copy", b.name(val)));
-                b.emit_as(&name, "Identity", &[val], vec![])
-            } else {
-                val
-            };
-            distinct.push(val);
-        }
-        let infos = |vals: &[Val]| -> Vec<ValueInfoProto> {
-            vals.iter().map(|&val| b.fact(val).to_value_info(b.name(val))).collect()
-        };
-        let names = |vals: &[Val]| vals.iter().map(|&val| b.name(val).to_owned()).collect::<Vec<_>>();
-        let (input_names, output_names) = (names(inputs), names(&distinct));
-        let (input, output) = (infos(inputs), infos(&distinct));
-        let name = match batch {
-            Some(rows) => format!("{}@{rows}", self.graph.name.as_deref().unwrap_or_default()),
-            None => self.graph.name.clone().unwrap_or_default(),
-        };
-        let (node, read) = prune(b.into_nodes(), &output_names);
-        let keep = |tensor: &&TensorProto| read.contains(tensor.name.as_deref().unwrap_or_default());
-        let graph = GraphProto {
-            node,
-            name: Some(name),
-            initializer: self.graph.initializer.iter().filter(keep).cloned().collect(),
-            sparse_initializer: self.graph.sparse_initializer.clone(),
-            input,
-            output,
-            quantization_annotation: self.graph.quantization_annotation.clone(),
-            ..GraphProto::default()
-        };
-        TrainingGraph {
-            graph,
-            opset: self.opset,
-            inputs: input_names,
-            outputs: output_names,
-            opsets: self.opsets.clone(),
-        }
+        Ok(inputs)
     }
 }
 
@@ -349,151 +374,5 @@ impl TrainingGraph {
             graph: Some(self.graph.clone()),
             ..ModelProto::default()
         }
-    }
-}
-
-/// `parameter + change`; within the matrix product where `change` is one.
-fn add_in_place(b: &mut Builder, parameter: Val, change: Val) -> Val {
-    let name = b.fresh(&format!("{}/next", b.name(parameter)));
-    let product = b.nodes().iter().rev().find(|node| node.output.iter().any(|made| made == b.name(change)));
-    if let Some(product) = product
-        && matches!(product.op_type.as_deref(), Some("Gemm" | "MatMul"))
-        && b.opset() >= 11
-        && b.fact(parameter).rank() == Some(2)
-        && b.same_shape(parameter, change)
-        && let [left, right] = &product.input[..]
-        && let (Some(left), Some(right)) = (b.find(left), b.find(right))
-        && b.fact(left).rank() == Some(2)
-        && b.fact(right).rank() == Some(2)
-    {
-        let attributes =
-            if product.attribute.is_empty() { vec![int("transA", 0)] } else { product.attribute.clone() };
-        return b.emit_as(&name, "Gemm", &[left, right, parameter], attributes);
-    }
-    b.emit_as(&name, "Add", &[parameter, change], vec![])
-}
-
-/// The nodes that `outputs` need, and all names that those read or that are put out.
-fn prune(nodes: Vec<NodeProto>, outputs: &[String]) -> (Vec<NodeProto>, BTreeSet<String>) {
-    let mut read: BTreeSet<String> = outputs.iter().cloned().collect();
-    let mut kept: Vec<NodeProto> = Vec::with_capacity(nodes.len());
-    for node in nodes.into_iter().rev() {
-        if node.output.iter().any(|name| read.contains(name)) {
-            read.extend(node.input.iter().filter(|name| !name.is_empty()).cloned());
-            let mut captured = BTreeSet::new();
-            for inner in
-                node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs))
-            {
-                activity::free_names(inner, &mut captured);
-            }
-            read.extend(captured.into_iter().map(str::to_owned));
-            kept.push(node);
-        }
-    }
-    kept.reverse();
-    (kept, read)
-}
-
-/// `graph`, its parameters being inputs and no longer initializers.
-fn parameters_as_inputs(graph: &GraphProto, parameters: &[Parameter]) -> GraphProto {
-    let chosen: BTreeSet<&str> = parameters.iter().map(|parameter| parameter.name.as_str()).collect();
-    let mut graph = graph.clone();
-    let mut inputs = Vec::with_capacity(graph.input.len() + parameters.len());
-    for tensor in &graph.initializer {
-        let name = tensor.name.as_deref().unwrap_or_default();
-        if chosen.contains(name) {
-            let fact = Fact::of_tensor(tensor);
-            inputs.push(Fact::new(fact.dtype, fact.shape).to_value_info(name));
-        }
-    }
-    let is_chosen = |name: &Option<String>| chosen.contains(name.as_deref().unwrap_or_default());
-    graph.initializer.retain(|tensor| !is_chosen(&tensor.name));
-    inputs.extend(graph.input.into_iter().filter(|info| !is_chosen(&info.name)));
-    graph.input = inputs;
-    graph
-}
-
-fn parameter(tensor: &TensorProto) -> Result<Parameter, AutodiffError> {
-    let name = tensor.name.clone().unwrap_or_default();
-    let undetermined = |what| AutodiffError::Undetermined {
-        node: name.clone(),
-        op: "initializer".to_owned(),
-        value: name.clone(),
-        what,
-    };
-    let dtype = tensor.data_type.and_then(DataType::from_onnx).filter(|&dtype| is_float(dtype));
-    let dtype = dtype.ok_or_else(|| undetermined("floating-point element type"))?;
-    let extents: Option<Vec<usize>> = tensor.dims.iter().map(|&dim| usize::try_from(dim).ok()).collect();
-    Ok(Parameter { dtype, shape: extents.ok_or_else(|| undetermined("shape"))?.into(), name })
-}
-
-/// The initializers that are trained, in their order.
-fn choose<'a>(
-    graph: &'a GraphProto,
-    b: &Builder,
-    loss: Val,
-    trainable: &Trainable,
-) -> Result<Vec<&'a TensorProto>, AutodiffError> {
-    let floats = graph
-        .initializer
-        .iter()
-        .filter(|tensor| tensor.data_type.and_then(DataType::from_onnx).is_some_and(is_float));
-    let name_of = |tensor: &TensorProto| tensor.name.clone().unwrap_or_default();
-    let candidates: Vec<&TensorProto> = match trainable {
-        Trainable::Reached => {
-            let constants = constant_inputs(b);
-            floats.filter(|tensor| !tensor.dims.is_empty() && !constants.contains(&name_of(tensor))).collect()
-        }
-        Trainable::Named(patterns) => {
-            let floats: Vec<&TensorProto> = floats.collect();
-            if let Some(unmet) = patterns
-                .iter()
-                .find(|pattern| !floats.iter().any(|tensor| matches(pattern, &name_of(tensor))))
-            {
-                let known = floats.iter().map(|tensor| name_of(tensor)).collect();
-                return Err(AutodiffError::Unknown { known, name: unmet.clone(), what: "float initializer" });
-            }
-            let chosen =
-                |tensor: &&TensorProto| patterns.iter().any(|pattern| matches(pattern, &name_of(tensor)));
-            floats.into_iter().filter(chosen).collect()
-        }
-    };
-    let mut by_value: BTreeMap<Val, &TensorProto> = BTreeMap::new();
-    for tensor in candidates {
-        by_value.insert(lookup(b, &name_of(tensor))?, tensor);
-    }
-    let vals: Vec<Val> = by_value.keys().copied().collect();
-    let active = activity::analyze(b, loss, &vals)?.values;
-    let reached: Vec<&TensorProto> = match trainable {
-        Trainable::Reached => {
-            by_value.iter().filter(|(val, _)| active.contains(val)).map(|(_, tensor)| *tensor).collect()
-        }
-        Trainable::Named(_) => by_value.values().copied().collect(),
-    };
-    if reached.is_empty() || !active.contains(&loss) {
-        let candidates = by_value.values().map(|tensor| name_of(tensor)).collect();
-        return Err(AutodiffError::Constant { value: b.name(loss).to_owned(), candidates });
-    }
-    Ok(reached)
-}
-
-/// Names of values that some op reads as an input no gradient is known to: class weights, limits.
-fn constant_inputs(b: &Builder) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    for node in b.nodes() {
-        let Some(rule) = find_rule(node) else { continue };
-        let fixed = node.input.iter().enumerate().filter(|(index, _)| (rule.flow)(*index) == Flow::Unknown);
-        names.extend(fixed.map(|(_, name)| name.clone()));
-    }
-    names
-}
-
-/// Whether `name` is as `pattern` says, where `*` stands for any characters.
-fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((start, rest)) => name.strip_prefix(start).is_some_and(|tail| {
-            (0..=tail.len()).filter(|&at| tail.is_char_boundary(at)).any(|at| matches(rest, &tail[at..]))
-        }),
     }
 }

@@ -7,7 +7,7 @@ use std::alloc::System;
 use bb_cpu::{CpuBackend, CpuConfig};
 use bb_learn::data::{InMemoryConfig, InMemoryData, digits};
 use bb_learn::models::reference_mlp;
-use bb_learn::onnx_model::{OnnxModel, OnnxModelConfig, OnnxModelOptions};
+use bb_learn::onnx_model::{OnnxModel, OnnxModelConfig, OnnxModelOptions, Optimizer, Schedule};
 use bb_runtime::contracts::Detached;
 use bb_runtime::{Component, Fit, Model};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -17,7 +17,18 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 #[test]
 fn a_steady_pass_of_training_allocates_nothing() {
-    let config = OnnxModelConfig::new(reference_mlp().unwrap(), OnnxModelOptions::default()).unwrap();
+    pass_allocates_nothing(OnnxModelOptions::default());
+    // The allocator counts for the whole process, so both are one test.
+    pass_allocates_nothing(OnnxModelOptions {
+        learning_rate: 0.01,
+        optimizer: Optimizer::Momentum { momentum: 0.9, nesterov: true },
+        schedule: Schedule::Cosine { warmup: 3, steps: 100, floor: 0.1 },
+        ..OnnxModelOptions::default()
+    });
+}
+
+fn pass_allocates_nothing(options: OnnxModelOptions) {
+    let config = OnnxModelConfig::new(reference_mlp().unwrap(), options).unwrap();
     let mut model = OnnxModel::new(&config).unwrap();
     let train = InMemoryConfig::new(digits::load().unwrap().train.rows(0..150)).shuffled(1);
     let mut data = InMemoryData::new(&train).unwrap();

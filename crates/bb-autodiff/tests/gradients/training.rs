@@ -35,7 +35,7 @@ pub(crate) fn mlp(opset: i64, end: Option<&str>) -> GraphProto {
 }
 
 /// The values of the parameters of [`mlp`].
-fn parameters(graph: &GraphProto) -> Vec<Tensor> {
+pub(crate) fn parameters(graph: &GraphProto) -> Vec<Tensor> {
     let tensors = graph.initializer.iter();
     tensors
         .map(|tensor| {
@@ -46,7 +46,7 @@ fn parameters(graph: &GraphProto) -> Vec<Tensor> {
 }
 
 /// Rows around one centre a class, with their classes.
-fn batch(rng: &mut Rng, rows: usize) -> [Tensor; 2] {
+pub(crate) fn batch(rng: &mut Rng, rows: usize) -> [Tensor; 2] {
     let labels: Vec<i64> = (0..rows).map(|row| row as i64 % 3).collect();
     let features = labels.iter().flat_map(|&label| (0..4).map(move |axis| f64::from(axis == label)));
     let features: Vec<f64> = features.map(|centre| centre + rng.float(-0.3, 0.3)).collect();

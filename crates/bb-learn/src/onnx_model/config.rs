@@ -4,21 +4,36 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use bb_autodiff::{Loss, Trainable, TrainingOptions, TrainingPlan};
+use bb_autodiff::{
+    Clip, Layers, Loss, LossScale, Optimizer, State, Trainable, TrainingOptions, TrainingPlan,
+};
 use bb_runtime::onnx::ModelProto;
 use bb_runtime::onnx::type_proto::Value as TypeValue;
 use bb_runtime::{DataType, Tensor, TensorMap};
 use prost::Message;
 
-use super::OnnxModelError;
 use super::graphs::Graphs;
 use super::spare::Spare;
+use super::{OnnxModelError, Schedule};
 
 /// How a model is trained.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OnnxModelOptions {
-    /// The step size of stochastic gradient descent.
+    /// The step size.
     pub learning_rate: f64,
+    /// By what the step size is multiplied as steps go on.
+    pub schedule: Schedule,
+    /// How gradients change parameters. What an optimizer remembers stays with its component: it is saved with it, and
+    /// neither sent nor changed by [`load_parameters`](bb_runtime::Model::load_parameters), so that in a federation each
+    /// client goes on with its own.
+    pub optimizer: Optimizer,
+    /// How far gradients may go.
+    pub clip: Option<Clip>,
+    /// By what the loss is multiplied while gradients are made.
+    pub loss_scale: LossScale,
+    /// How batch normalization and dropout behave. Running means and variances are parameters like the trained ones:
+    /// they are given out, loaded, averaged and exported with them.
+    pub layers: Layers,
     /// What is minimised.
     pub loss: Loss,
     /// Which initializers are trained.
@@ -31,10 +46,16 @@ pub struct OnnxModelOptions {
 }
 
 impl Default for OnnxModelOptions {
-    /// The softmax cross-entropy of the first output with `label`, at learning rate 0.1.
+    /// Plain stochastic gradient descent at learning rate 0.1, on the model's own loss or, if it has none, the softmax
+    /// cross-entropy of the first output with `label`.
     fn default() -> Self {
         Self {
             learning_rate: 0.1,
+            schedule: Schedule::default(),
+            optimizer: Optimizer::default(),
+            clip: None,
+            loss_scale: LossScale::default(),
+            layers: Layers::default(),
             loss: Loss::default(),
             trainable: Trainable::default(),
             label: "label".to_owned(),
@@ -62,7 +83,10 @@ pub struct OnnxModelConfig(pub(super) Arc<Source>);
 pub(super) struct Source {
     pub(super) model: ModelProto,
     pub(super) options: OnnxModelOptions,
+    /// What is trained, then the buffers.
     pub(super) parameters: TensorMap,
+    /// The state of the optimizer and the loss scale before the first step.
+    pub(super) state: TensorMap,
     /// The learning rate, of the loss's type and without axes.
     pub(super) rate: Tensor,
     pub(super) graphs: Graphs,
@@ -80,6 +104,7 @@ impl OnnxModelConfig {
         if !(learning_rate.is_finite() && learning_rate > 0.0) {
             return Err(OnnxModelError::LearningRate { learning_rate });
         }
+        options.schedule.check()?;
         let graph = model.graph.as_ref().ok_or(OnnxModelError::NoGraph)?;
         if graph.output.is_empty() {
             return Err(OnnxModelError::NoOutput);
@@ -90,10 +115,17 @@ impl OnnxModelConfig {
         {
             return Err(OnnxModelError::NoFloatInitializer);
         }
-        let training = TrainingOptions { loss: options.loss.clone(), trainable: options.trainable.clone() };
+        let training = TrainingOptions {
+            clip: options.clip,
+            layers: options.layers,
+            loss: options.loss.clone(),
+            loss_scale: options.loss_scale,
+            optimizer: options.optimizer,
+            trainable: options.trainable.clone(),
+        };
         let plan = TrainingPlan::of_model(&model, &training)?;
         let mut parameters = TensorMap::new();
-        for parameter in plan.parameters() {
+        for parameter in plan.parameters().iter().chain(plan.buffers()) {
             if !matches!(parameter.dtype, DataType::F32 | DataType::F64) {
                 return Err(OnnxModelError::Unsupported {
                     got: parameter.dtype,
@@ -106,8 +138,10 @@ impl OnnxModelConfig {
             }
         }
         let rate = rate_tensor(learning_rate, loss_type(&plan)?)?;
+        let state = plan.state().iter().map(|state| Ok((state.name.as_str(), initial(state)?)));
+        let state = state.collect::<Result<TensorMap, OnnxModelError>>()?;
         let (graphs, spare) = (Graphs::new(plan), Spare::default());
-        Ok(Self(Arc::new(Source { options, parameters, rate, graphs, spare, model })))
+        Ok(Self(Arc::new(Source { options, parameters, state, rate, graphs, spare, model })))
     }
 
     /// Plans the training of the model that these bytes are.
@@ -129,7 +163,8 @@ impl OnnxModelConfig {
         Self::from_bytes(&bytes, options)
     }
 
-    /// The parameters as the model has them.
+    /// The parameters as the model has them: what is trained, then the running means and variances of batch
+    /// normalization, each in the order of the model's initializers.
     pub fn parameters(&self) -> &TensorMap {
         &self.0.parameters
     }
@@ -168,4 +203,16 @@ fn rate_tensor(rate: f64, dtype: DataType) -> Result<Tensor, OnnxModelError> {
         DataType::F64 => Ok(Tensor::scalar(rate)),
         got => Err(OnnxModelError::Unsupported { got, value: "the loss".to_owned() }),
     }
+}
+
+/// The state before the first step.
+fn initial(state: &State) -> Result<Tensor, OnnxModelError> {
+    let mut tensor = Tensor::zeros(state.dtype, state.shape.clone())?;
+    match state.dtype {
+        DataType::F32 => tensor.make_mut::<f32>()?.fill(state.initial as f32),
+        DataType::F64 => tensor.make_mut::<f64>()?.fill(state.initial),
+        DataType::I64 => tensor.make_mut::<i64>()?.fill(state.initial as i64),
+        got => return Err(OnnxModelError::Unsupported { got, value: state.name.clone() }),
+    }
+    Ok(tensor)
 }

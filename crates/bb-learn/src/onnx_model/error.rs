@@ -119,6 +119,20 @@ pub enum OnnxModelError {
         /// The tensor.
         tensor: String,
     },
+    /// A schedule whose numbers make none.
+    #[error("the schedule of the learning rate: {reason}")]
+    Schedule {
+        /// What they must be.
+        reason: &'static str,
+    },
+    /// Saved state that is not this model's.
+    #[error(
+        "the saved optimizer's state is not that of this configuration: {0}; restore with the options it was saved under"
+    )]
+    State(Box<Self>),
+    /// A tensor could not be made.
+    #[error(transparent)]
+    Tensor(#[from] bb_runtime::TensorError),
     /// Parameters of a type that is not trained here.
     #[error("`{value}` is {got}: only f32 and f64 are trained")]
     Unsupported {

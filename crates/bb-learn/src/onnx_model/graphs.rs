@@ -1,8 +1,8 @@
 //! The graphs that train a model, each made when it is first needed and then shared.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use bb_autodiff::{AutodiffError, TrainingPlan};
+use bb_autodiff::{AutodiffError, Mask, TrainingPlan};
 use bb_runtime::BackendGraph;
 
 /// What a graph does; its inputs and outputs are [`TrainingPlan`]'s.
@@ -17,10 +17,13 @@ pub(super) enum Purpose {
 /// A purpose, and the rows of a batch if the graph is made for one number of them.
 pub(super) type Key = (Purpose, Option<usize>);
 
+/// A graph, and the masks that it is fed with.
+pub(super) type Made = (BackendGraph, Arc<[Mask]>);
+
 #[derive(Debug)]
 pub(super) struct Graphs {
     plan: TrainingPlan,
-    made: Mutex<Vec<(Key, BackendGraph)>>,
+    made: Mutex<Vec<(Key, Made)>>,
 }
 
 /// The most graphs kept; the oldest goes first. A data set has two batch sizes, so this is many data sets.
@@ -36,10 +39,10 @@ impl Graphs {
     }
 
     /// The graph for `key`.
-    pub(super) fn find(&self, key: Key) -> Result<BackendGraph, AutodiffError> {
+    pub(super) fn find(&self, key: Key) -> Result<Made, AutodiffError> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, graph)) = made.iter().find(|(held, _)| *held == key) {
-            return Ok(graph.clone());
+        if let Some((_, held)) = made.iter().find(|(held, _)| *held == key) {
+            return Ok(held.clone());
         }
         let (purpose, rows) = key;
         let training = match purpose {
@@ -49,11 +52,12 @@ impl Graphs {
             Purpose::Step => self.plan.step(rows),
         }?;
         let opsets = training.opset_import();
-        let graph = BackendGraph::new(training.graph, &opsets);
+        let masks = training.masks.into();
+        let made_now = (BackendGraph::new(training.graph, &opsets), masks);
         if made.len() == GRAPHS {
             made.remove(0);
         }
-        made.push((key, graph.clone()));
-        Ok(graph)
+        made.push((key, made_now.clone()));
+        Ok(made_now)
     }
 }

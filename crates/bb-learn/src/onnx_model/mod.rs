@@ -12,9 +12,11 @@ mod graphs;
 mod model;
 mod parameters;
 mod prepared;
+mod schedule;
 mod spare;
 
-pub use bb_autodiff::{AutodiffError, Loss, Trainable};
+pub use bb_autodiff::{AutodiffError, Clip, Layers, Loss, LossScale, Optimizer, Trainable};
 pub use config::{OnnxModelConfig, OnnxModelOptions};
 pub use error::OnnxModelError;
 pub use model::OnnxModel;
+pub use schedule::Schedule;

@@ -12,7 +12,7 @@ use super::feed::Feed;
 use super::graphs::Purpose;
 use super::parameters::{add_scaled, check, number};
 use super::prepared::Prepared;
-use super::{OnnxModelConfig, OnnxModelError};
+use super::{OnnxModelConfig, OnnxModelError, Schedule};
 
 /// The dependency that runs the graphs.
 pub(super) const COMPUTE: &str = "compute";
@@ -20,10 +20,15 @@ pub(super) const COMPUTE: &str = "compute";
 /// The most rows that are evaluated at once.
 const EVALUATION_ROWS: usize = 1_024;
 
-/// Any ONNX model, trained by stochastic gradient descent on the backend bound as `compute`.
+/// Any ONNX model, trained on the backend bound as `compute`.
 ///
-/// Its parameters are initializers that the loss depends on. A training step — forward, loss, gradients, update —
-/// is one graph, prepared for each number of rows that a batch has; steps with a number of rows seen before allocate nothing.
+/// Its parameters are initializers that the loss depends on, and the running moments of batch normalization. A training
+/// step — forward, loss, gradients, clipping, optimizer — is one graph, prepared for each number of rows that a batch has;
+/// steps with a number of rows seen before allocate nothing but what the backend does.
+///
+/// What the optimizer remembers, the count of steps and the seed of what Dropout drops are the component's own: they are
+/// saved with it, and stay as they are when parameters are loaded. The seed is drawn from the node's generator in the first
+/// step that drops anything.
 ///
 /// ```
 /// use bb_cpu::{CpuBackend, CpuConfig};
@@ -51,6 +56,10 @@ pub struct OnnxModel {
     /// Holds the parameters.
     feed: Feed,
     prepared: Prepared,
+    /// Training steps made.
+    steps: u64,
+    /// What the masks of all steps follow from.
+    seed: Option<u64>,
 }
 
 bb_runtime::component!(OnnxModel: Model);
@@ -79,17 +88,26 @@ impl OnnxModel {
     ) -> Result<f64, ComponentError> {
         let run = self.prepared.find(cx, &self.config.0.graphs, (Purpose::Step, Some(batch.rows)))?;
         self.feed.set_batch(batch)?;
+        let options = self.config.options();
+        let rate = options.learning_rate * options.schedule.factor(self.steps);
+        if options.schedule != Schedule::Constant {
+            self.feed.set_rate(rate)?;
+        }
+        if !run.masks().is_empty() {
+            let seed = *self.seed.get_or_insert_with(|| cx.random());
+            self.feed.draw(run.masks(), seed, self.steps)?;
+        }
         let done = run.run_into(self.feed.for_step(), next);
         self.feed.release();
         done?;
         let loss = number(&next[0]);
         if !loss.is_finite() {
-            let learning_rate = self.config.options().learning_rate;
-            return Err(OnnxModelError::Diverged { learning_rate, loss }.into());
+            return Err(OnnxModelError::Diverged { learning_rate: rate, loss }.into());
         }
-        for (held, next) in self.feed.parameters_mut().iter_mut().zip(&mut next[1..]) {
-            std::mem::swap(held, next);
-        }
+        let (parameters, state) = next[1..].split_at_mut(self.config.parameters().len());
+        self.feed.parameters_mut().swap_with_slice(parameters);
+        self.feed.state_mut().swap_with_slice(state);
+        self.steps += 1;
         Ok(loss)
     }
 
@@ -116,7 +134,7 @@ impl OnnxModel {
     }
 
     fn named(&self, tensors: impl IntoIterator<Item = Tensor>) -> TensorMap {
-        self.config.parameters().iter().map(|(name, _)| Arc::clone(name)).zip(tensors).collect()
+        named(self.config.parameters(), tensors)
     }
 }
 
@@ -133,18 +151,31 @@ impl Component for OnnxModel {
 
     fn new(config: &OnnxModelConfig) -> Result<Self, ComponentError> {
         let source = &config.0;
-        let feed = Feed::new(source.graphs.plan(), &source.options, &source.parameters, source.rate.clone());
-        Ok(Self { config: config.clone(), feed, prepared: Prepared::default() })
+        let feed = Feed::new(source);
+        Ok(Self { config: config.clone(), feed, prepared: Prepared::default(), steps: 0, seed: None })
     }
 
-    /// Writes the parameters.
+    /// Writes the parameters, the optimizer's state, the number of steps and the seed of the masks.
     fn save(&self, out: &mut StateWriter) -> Result<(), ComponentError> {
         out.tensors(&self.named(self.feed.parameters().iter().cloned()));
+        out.tensors(&named(&self.config.0.state, self.feed.state().iter().cloned()));
+        out.u64(self.steps);
+        out.u64(u64::from(self.seed.is_some()));
+        out.u64(self.seed.unwrap_or_default());
         Ok(())
     }
 
     fn load(&mut self, state: &mut StateReader<'_>) -> Result<(), ComponentError> {
-        Ok(self.take_up(&state.tensors()?)?)
+        let (parameters, remembered) = (state.tensors()?, state.tensors()?);
+        let (steps, is_seeded, seed) = (state.u64()?, state.u64()?, state.u64()?);
+        check(&self.config.0.state, &remembered).map_err(|error| OnnxModelError::State(Box::new(error)))?;
+        self.take_up(&parameters)?;
+        for (held, (_, given)) in self.feed.state_mut().iter_mut().zip(remembered.iter()) {
+            *held = given.clone();
+        }
+        self.steps = steps;
+        self.seed = (is_seeded != 0).then_some(seed);
+        Ok(())
     }
 }
 
@@ -168,6 +199,7 @@ impl Model for OnnxModel {
         Ok(Answer::now(self.score(cx, batch)?.loss))
     }
 
+    /// The gradients of a step on the batch; running moments, which have none, get zeros.
     fn backward(
         &mut self,
         cx: &mut OpContext<'_>,
@@ -175,10 +207,18 @@ impl Model for OnnxModel {
     ) -> Result<Answer<TensorMap>, ComponentError> {
         let run = self.prepared.find(cx, &self.config.0.graphs, (Purpose::Gradients, Some(batch.rows)))?;
         self.feed.set_batch(batch)?;
-        let done = run.run(self.feed.for_loss()).map(drop);
+        if !run.masks().is_empty() {
+            let seed = *self.seed.get_or_insert_with(|| cx.random());
+            self.feed.draw(run.masks(), seed, self.steps)?;
+        }
+        let done = run.run(self.feed.for_gradients()).map(drop);
         self.feed.release();
         done?;
-        let gradients = run.take_outputs().into_iter().skip(1);
+        let mut gradients = run.take_outputs();
+        gradients.remove(0);
+        for (_, buffer) in self.config.parameters().iter().skip(gradients.len()) {
+            gradients.push(Tensor::zeros(buffer.dtype(), buffer.shape().clone())?);
+        }
         Ok(Answer::now(self.named(gradients)))
     }
 
@@ -275,6 +315,11 @@ impl Model for OnnxModel {
         self.take_up(parameters)?;
         Ok(Answer::now(()))
     }
+}
+
+/// `tensors` under the names of `like`, in its order.
+fn named(like: &TensorMap, tensors: impl IntoIterator<Item = Tensor>) -> TensorMap {
+    like.iter().map(|(name, _)| Arc::clone(name)).zip(tensors).collect()
 }
 
 fn begin(cx: &mut OpContext<'_>, data: &mut dyn DataSource) -> Result<(), ComponentError> {

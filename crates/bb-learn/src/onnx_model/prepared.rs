@@ -1,7 +1,9 @@
 //! Graphs prepared on a component's backend.
 
 use std::fmt;
+use std::sync::Arc;
 
+use bb_autodiff::Mask;
 use bb_runtime::{ComponentError, Executable, OpContext, Outputs, Tensor};
 
 use super::graphs::{Graphs, Key};
@@ -16,6 +18,7 @@ pub(super) struct Prepared {
 pub(super) struct Run {
     key: Key,
     executable: Box<dyn Executable>,
+    masks: Arc<[Mask]>,
     outputs: Outputs,
 }
 
@@ -34,12 +37,12 @@ impl Prepared {
             Some(held) if held + 1 == self.runs.len() => {}
             Some(held) => self.runs[held..].rotate_left(1),
             None => {
-                let graph = graphs.find(key).map_err(super::OnnxModelError::from)?;
+                let (graph, masks) = graphs.find(key).map_err(super::OnnxModelError::from)?;
                 let executable = cx.backend(super::model::COMPUTE)?.prepare(&graph)?;
                 if self.runs.len() == EXECUTABLES {
                     self.runs.remove(0);
                 }
-                self.runs.push(Run { key, executable, outputs: Outputs::new() });
+                self.runs.push(Run { key, executable, masks, outputs: Outputs::new() });
             }
         }
         let newest = self.runs.len() - 1;
@@ -61,6 +64,11 @@ impl Run {
         outputs: &mut Outputs,
     ) -> Result<(), ComponentError> {
         Ok(self.executable.run_into(inputs, outputs)?)
+    }
+
+    /// The masks that it is fed with.
+    pub(super) fn masks(&self) -> &[Mask] {
+        &self.masks
     }
 
     /// Gives the outputs of the last run away.
