@@ -10,8 +10,10 @@ use bb_autodiff::{
 use bb_runtime::onnx::ModelProto;
 use bb_runtime::onnx::type_proto::Value as TypeValue;
 use bb_runtime::{DataType, Tensor, TensorMap};
+use bytes::Bytes;
 use prost::Message;
 
+use super::external::{self, External};
 use super::graphs::Graphs;
 use super::spare::Spare;
 use super::{OnnxModelError, Schedule};
@@ -81,7 +83,11 @@ pub struct OnnxModelConfig(pub(super) Arc<Source>);
 
 #[derive(Debug)]
 pub(super) struct Source {
+    /// The model, tensors from files beside it read in.
     pub(super) model: ModelProto,
+    /// The bytes that it was read from; none if it was given as a message.
+    pub(super) bytes: Option<Bytes>,
+    pub(super) external: External,
     pub(super) options: OnnxModelOptions,
     /// What is trained, then the buffers.
     pub(super) parameters: TensorMap,
@@ -99,7 +105,17 @@ impl OnnxModelConfig {
     /// # Errors
     /// A model without graph, output or float initializer; a gradient that cannot be made; a learning rate that is
     /// no positive number. (An op that a backend does not run is found when it is first prepared.)
-    pub fn new(model: ModelProto, options: OnnxModelOptions) -> Result<Self, OnnxModelError> {
+    pub fn new(mut model: ModelProto, options: OnnxModelOptions) -> Result<Self, OnnxModelError> {
+        external::read(&mut model, None)?;
+        Self::plan(model, None, External::default(), options)
+    }
+
+    fn plan(
+        model: ModelProto,
+        bytes: Option<Bytes>,
+        external: External,
+        options: OnnxModelOptions,
+    ) -> Result<Self, OnnxModelError> {
         let learning_rate = options.learning_rate;
         if !(learning_rate.is_finite() && learning_rate > 0.0) {
             return Err(OnnxModelError::LearningRate { learning_rate });
@@ -141,7 +157,7 @@ impl OnnxModelConfig {
         let state = plan.state().iter().map(|state| Ok((state.name.as_str(), initial(state)?)));
         let state = state.collect::<Result<TensorMap, OnnxModelError>>()?;
         let (graphs, spare) = (Graphs::new(plan), Spare::default());
-        Ok(Self(Arc::new(Source { options, parameters, state, rate, graphs, spare, model })))
+        Ok(Self(Arc::new(Source { options, parameters, state, rate, graphs, spare, model, bytes, external })))
     }
 
     /// Plans the training of the model that these bytes are.
@@ -149,10 +165,17 @@ impl OnnxModelConfig {
     /// # Errors
     /// Bytes that are no ONNX model, and those of [`OnnxModelConfig::new`].
     pub fn from_bytes(bytes: &[u8], options: OnnxModelOptions) -> Result<Self, OnnxModelError> {
-        Self::new(ModelProto::decode(bytes)?, options)
+        Self::read(Bytes::copy_from_slice(bytes), None, options)
     }
 
-    /// Plans the training of the model in a file.
+    fn read(bytes: Bytes, folder: Option<&Path>, options: OnnxModelOptions) -> Result<Self, OnnxModelError> {
+        let mut model = ModelProto::decode(bytes.clone())?;
+        let external = external::read(&mut model, folder)?;
+        Self::plan(model, Some(bytes), external, options)
+    }
+
+    /// Plans the training of the model in a file; tensors that it keeps in other files are read from there, which must be in
+    /// its folder or below.
     ///
     /// # Errors
     /// A file that cannot be read, and those of [`OnnxModelConfig::from_bytes`].
@@ -160,7 +183,7 @@ impl OnnxModelConfig {
         let path = path.as_ref();
         let bytes =
             std::fs::read(path).map_err(|source| OnnxModelError::Read { path: path.to_owned(), source })?;
-        Self::from_bytes(&bytes, options)
+        Self::read(Bytes::from(bytes), Some(path.parent().unwrap_or(Path::new(""))), options)
     }
 
     /// The parameters as the model has them: what is trained, then the running means and variances of batch
@@ -174,7 +197,7 @@ impl OnnxModelConfig {
         &self.0.options
     }
 
-    /// The model as it was given.
+    /// The model as it was given, with what it keeps in other files.
     pub fn model(&self) -> &ModelProto {
         &self.0.model
     }

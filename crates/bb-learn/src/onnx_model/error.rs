@@ -6,6 +6,8 @@ use bb_autodiff::AutodiffError;
 use bb_runtime::{ComponentError, DataType, OnnxTensorError, Shape};
 use thiserror::Error;
 
+use super::ExternalDataError;
+
 /// Why an ONNX model cannot be read, trained or written.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -29,6 +31,16 @@ pub enum OnnxModelError {
     Empty {
         /// What is zero.
         argument: &'static str,
+    },
+    /// A tensor that is kept in a file beside the model and cannot be read from there.
+    #[error("tensor `{tensor}` is kept in the file {location:?}: {reason}")]
+    ExternalData {
+        /// The tensor.
+        tensor: String,
+        /// The file, as the model names it.
+        location: String,
+        /// Why.
+        reason: Box<ExternalDataError>,
     },
     /// An initializer that cannot be read.
     #[error(transparent)]
@@ -63,6 +75,14 @@ pub enum OnnxModelError {
     /// Bytes that are no ONNX model.
     #[error("this is not an ONNX model: {0}")]
     NotOnnx(#[from] prost::DecodeError),
+    /// A parameter whose numbers are stored in a form that cannot be written over.
+    #[error(
+        "the numbers of parameter `{parameter}` are not stored one after the other: export it with `export`"
+    )]
+    NotInPlace {
+        /// The parameter.
+        parameter: String,
+    },
     /// Another number of tensors than parameters.
     #[error("the model has {expected} parameters, got {got} tensors")]
     ParameterCount {
@@ -140,6 +160,14 @@ pub enum OnnxModelError {
         got: DataType,
         /// The value.
         value: String,
+    },
+    /// A file cannot be written.
+    #[error("{}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
     },
 }
 
