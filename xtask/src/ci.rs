@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use crate::step::{self, Step, StepError};
-use crate::{fuzz, tidy};
+use crate::{fuzz, python, tidy};
+
+/// The features that build the tests which need onnxruntime; clippy sees them, `cargo test` leaves them out.
+const LIBRARY_TESTS: &str = "bb-ort/library-tests,bytesandbrains/ort";
 
 /// Runs every check but those in `skip`.
 pub(crate) fn run(root: &Path, skip: &[String]) -> Result<(), StepError> {
@@ -17,7 +20,17 @@ pub(crate) fn run(root: &Path, skip: &[String]) -> Result<(), StepError> {
 }
 
 fn steps(root: &Path) -> Vec<Step> {
-    let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+    let clippy = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--features",
+        LIBRARY_TESTS,
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ];
     let demo =
         ["run", "--quiet", "--package", "bb-cli", "--", "demo", "--rounds", "2", "--out", "target/demo"];
     vec![
@@ -27,6 +40,7 @@ fn steps(root: &Path) -> Vec<Step> {
         step::codegen(root, true),
         Step::cargo("clippy", "cargo xtask fix, then by hand", root, &clippy),
         tests(root),
+        ort(root),
         decoders(root),
         loom(root),
         fuzz(root),
@@ -52,6 +66,23 @@ fn tests(root: &Path) -> Step {
             step::run(step::cargo(&root, &["nextest", "run", "--workspace", "--locked"]))?;
             step::run(step::cargo(&root, &["test", "--doc", "--workspace", "--locked"]))?;
             Ok(Some("cargo nextest, and cargo test --doc".to_owned()))
+        }),
+    }
+}
+
+/// The tests that need onnxruntime, with the library of the Python package.
+pub(crate) fn ort(root: &Path) -> Step {
+    let root = root.to_owned();
+    Step {
+        name: "ort",
+        mend: "cargo xtask ort",
+        action: Box::new(move || {
+            let library = python::library(&root)?;
+            let packages = ["--package", "bb-ort", "--features", "library-tests"];
+            let mut command = step::cargo(&root, &["test", "--locked"]);
+            command.args(packages).env(python::LIBRARY_VARIABLE, &library);
+            step::run(command)?;
+            Ok(Some(format!("onnxruntime of {}", library.display())))
         }),
     }
 }

@@ -7,6 +7,7 @@ mod ci;
 mod fix;
 mod fuzz;
 mod onnx_suite;
+mod python;
 mod step;
 mod tidy;
 
@@ -65,6 +66,8 @@ enum Command {
         #[arg(long)]
         failures: bool,
     },
+    /// Fetches onnxruntime with pip and runs the tests of bb-ort that need it
+    Ort,
     /// Checks dependencies, sources, words, links and licences
     Tidy,
 }
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Loom => step::run_all(vec![ci::loom(&root)]),
         Command::Simulate { arguments } => step::run(step::simulate(&root, true, &arguments)),
         Command::OnnxSuite { all, failures } => onnx_suite::run(&root, all, failures),
+        Command::Ort => step::run_all(vec![ci::ort(&root)]),
         Command::Tidy => step::run_all(vec![tidy::step(&root), step::codegen(&root, true)]),
     };
     match result {

@@ -1,13 +1,16 @@
 //! `onnx-suite`: the ONNX node cases on every backend; with `--all`, the kinds of cases that only the PyPI package has.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
+use crate::python::{self, Packages};
 use crate::step::{self, StepError};
 
 /// The release whose cases are frozen in tests/onnx/data.
-const PACKAGE: &str = "onnx==1.23.2";
+const PACKAGE: Packages =
+    Packages { folder: "onnx", requirements: &["onnx==1.23.2"], dependencies: false, marker: DATA };
+
+/// Where the package has its cases.
+const DATA: &str = "onnx/backend/test/data";
 
 /// The kinds of cases of the package, beside the node cases.
 const KINDS: [&str; 4] = ["simple", "pytorch-operator", "pytorch-converted", "light"];
@@ -19,26 +22,10 @@ pub(crate) fn run(root: &Path, all: bool, failures: bool) -> Result<(), StepErro
         command.arg("--failures");
     }
     if all {
-        let data = fetch(root)?;
+        let data = python::fetch(root, &PACKAGE)?.join(DATA);
         for kind in KINDS {
             command.arg("--folder").arg(data.join(kind));
         }
     }
     step::run(command)
-}
-
-/// The package's cases, fetched once into `target`.
-fn fetch(root: &Path) -> Result<PathBuf, StepError> {
-    let folder = root.join("target/onnx-package");
-    let data = folder.join("onnx/backend/test/data");
-    if KINDS.iter().all(|kind| data.join(kind).is_dir()) {
-        return Ok(data);
-    }
-    eprintln!("fetching {PACKAGE} …");
-    fs::create_dir_all(&folder)
-        .map_err(|source| StepError::Start { command: format!("mkdir {}", folder.display()), source })?;
-    let mut command = Command::new("python3");
-    command.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"]).arg(&folder).arg(PACKAGE);
-    step::run(command)?;
-    Ok(data)
 }

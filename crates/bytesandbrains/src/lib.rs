@@ -11,6 +11,8 @@ pub use bb_dsl as dsl;
 pub use bb_framework as framework;
 pub use bb_ir as ir;
 pub use bb_learn as learn;
+#[cfg(feature = "ort")]
+pub use bb_ort as ort;
 pub use bb_runtime as runtime;
 
 pub use bb_compiler::Compiler;

@@ -110,6 +110,14 @@ pub enum BackendError {
         /// What is wrong.
         reason: String,
     },
+    /// The library that the backend runs on refused.
+    #[error("{engine}: {source}")]
+    Engine {
+        /// The library.
+        engine: &'static str,
+        /// What it said.
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
     /// The graph is not well-formed.
     #[error("the graph is not well-formed: {reason}")]
     Graph {
