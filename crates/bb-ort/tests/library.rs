@@ -207,7 +207,10 @@ fn wrong_inputs_are_errors_and_the_graph_stays_usable() {
     );
     let mut sum = prepare(&sum).unwrap();
     let pair = Tensor::from_rows([[1.0_f32, 2.0]]);
-    assert!(matches!(sum.run(std::slice::from_ref(&pair)), Err(BackendError::InputCount { expected: 2, got: 1 })));
+    assert!(matches!(
+        sum.run(std::slice::from_ref(&pair)),
+        Err(BackendError::InputCount { expected: 2, got: 1 })
+    ));
     let triple = Tensor::from_rows([[1.0_f32, 2.0, 3.0]]);
     assert!(matches!(sum.run(&[pair.clone(), triple]), Err(BackendError::Engine { .. })));
     let integers = sum.run(&[pair.clone(), Tensor::scalar(1_i64)]).unwrap_err().to_string();

@@ -2,11 +2,15 @@
 
 use std::path::PathBuf;
 
-use bb_ort::{LIBRARY_VARIABLE, LoadError, OrtBackend, OrtConfig};
+use bb_ort::{ExecutionProvider, LIBRARY_VARIABLE, LoadError, OrtBackend, OrtConfig};
 use bb_runtime::{Component, ComponentError};
 
 fn refusal(library: PathBuf) -> LoadError {
-    match OrtBackend::new(&OrtConfig { library: Some(library), ..OrtConfig::default() }) {
+    refusal_of(OrtConfig::default(), library)
+}
+
+fn refusal_of(config: OrtConfig, library: impl Into<PathBuf>) -> LoadError {
+    match OrtBackend::new(&OrtConfig { library: Some(library.into()), ..config }) {
         Err(ComponentError::Other(error)) => match error.downcast::<LoadError>() {
             Ok(error) => *error,
             Err(other) => panic!("{other}"),
@@ -24,6 +28,16 @@ fn a_library_that_is_not_there_is_named_with_the_two_ways_to_give_one() {
     {
         assert!(text.contains(part), "`{part}` is not in: {text}");
     }
+}
+
+#[test]
+fn providers_do_not_make_up_for_the_library() {
+    let config = OrtConfig {
+        threads: 4,
+        providers: vec![ExecutionProvider::Cuda { device: 0 }],
+        ..OrtConfig::default()
+    };
+    assert!(matches!(refusal_of(config, "no/such/folder"), LoadError::Missing { .. }));
 }
 
 #[test]

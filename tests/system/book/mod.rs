@@ -19,11 +19,12 @@ const CHAPTERS: [(&str, &str); 7] = [
 ];
 
 /// Code that is compiled.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     include_str!("framework_ops.rs"),
     include_str!("nodes.rs"),
     include_str!("programs.rs"),
     include_str!("snapshots.rs"),
+    include_str!("../../../crates/bb-ort/tests/no_library.rs"),
     include_str!("../../../crates/bytesandbrains/examples/federated.rs"),
     include_str!("../../../crates/bytesandbrains/examples/quickstart.rs"),
     include_str!("../../../examples/toy-backend/src/lib.rs"),
