@@ -11,7 +11,7 @@ pub use self::state::State;
 
 /// Timers by key; due ones come in the order of their time, then in the order in which they were set.
 ///
-/// - look: [`len`](Self::len) [`is_empty`](Self::is_empty) [`due`](Self::due) [`iter`](Self::iter)
+/// - look: [`len`](Self::len) [`is_empty`](Self::is_empty) [`has_room`](Self::has_room) [`due`](Self::due) [`iter`](Self::iter)
 ///   [`next_deadline`](Self::next_deadline) [`refused`](Self::refused)
 /// - command: [`set`](Self::set) [`cancel`](Self::cancel) [`clear`](Self::clear)
 /// - drive: [`pop_due`](Self::pop_due)
@@ -78,6 +78,11 @@ impl<K: Ord + Clone> Scheduler<K> {
         }
         self.set_so_far += 1;
         Ok(())
+    }
+
+    /// Whether one more timer would be taken.
+    pub fn has_room(&self) -> bool {
+        self.by_key.len() < self.capacity
     }
 
     /// Drops the timer of `key`; when it would have been due.

@@ -24,6 +24,12 @@ pub struct Address(Multiaddr);
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AddressError {
+    /// Memory for the address could not be had.
+    #[error("no memory for an address of {byte_count} bytes")]
+    AllocationFailed {
+        /// Bytes asked for.
+        byte_count: usize,
+    },
     /// The bytes are not a multiaddr.
     #[error("not a binary multiaddr ({byte_count} bytes)")]
     NotBinaryMultiaddr {
@@ -52,11 +58,13 @@ impl Address {
     /// Reads the binary form.
     ///
     /// # Errors
-    /// [`AddressError::NotBinaryMultiaddr`].
+    /// [`AddressError::NotBinaryMultiaddr`], [`AddressError::AllocationFailed`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, AddressError> {
-        Multiaddr::try_from(bytes.to_vec())
-            .map(Self)
-            .map_err(|_| AddressError::NotBinaryMultiaddr { byte_count: bytes.len() })
+        let byte_count = bytes.len();
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(byte_count).map_err(|_| AddressError::AllocationFailed { byte_count })?;
+        copy.extend_from_slice(bytes);
+        Multiaddr::try_from(copy).map(Self).map_err(|_| AddressError::NotBinaryMultiaddr { byte_count })
     }
 
     /// The binary form.

@@ -7,6 +7,7 @@ pub mod address;
 pub mod diagnostic;
 pub mod dtype;
 mod generated;
+pub mod list;
 pub mod metadata;
 pub mod passport;
 pub mod peer_id;
@@ -21,9 +22,13 @@ pub mod wire_codec;
 
 pub use generated::{onnx, snapshot, wire};
 
+/// Shared text; cloning shares it, and memory for it can be asked for without a risk to the process.
+pub use arcstr::ArcStr as Text;
+
 pub use address::{Address, AddressError};
 pub use diagnostic::Diagnostic;
 pub use dtype::{DataType, Element};
+pub use list::List;
 pub use passport::Digest;
 pub use peer_id::{PeerId, PeerIdError};
 pub use shape::Shape;

@@ -5,6 +5,8 @@ use std::ops::Deref;
 
 use smallvec::SmallVec;
 
+use crate::TensorError;
+
 /// The extents of a tensor, outermost first; no extent at all is a scalar.
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Shape(SmallVec<[usize; INLINE_RANK]>);
@@ -24,8 +26,14 @@ impl Shape {
     }
 
     /// No extent yet, with room for `rank` of them.
-    pub(crate) fn with_rank(rank: usize) -> Self {
-        Self(SmallVec::with_capacity(rank))
+    ///
+    /// # Errors
+    /// [`TensorError::AllocationFailed`].
+    pub(crate) fn with_rank(rank: usize) -> Result<Self, TensorError> {
+        let mut extents = SmallVec::new();
+        let byte_count = Self::heap_bytes(rank);
+        extents.try_reserve_exact(rank).map_err(|_| TensorError::AllocationFailed { byte_count })?;
+        Ok(Self(extents))
     }
 
     /// Adds an extent, innermost.

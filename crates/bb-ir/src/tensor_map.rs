@@ -1,8 +1,9 @@
 //! Ordered, named tensors: a model's parameters, a batch, a gradient.
 
+use std::collections::TryReserveError;
 use std::sync::Arc;
 
-use crate::Tensor;
+use crate::{Tensor, Text};
 
 /// Ordered tensors with unique names; cloning shares them.
 ///
@@ -13,7 +14,7 @@ use crate::Tensor;
 /// assert_eq!(map.find("b"), Some(&Tensor::scalar(0.5_f32)));
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct TensorMap(Arc<Vec<(Arc<str>, Tensor)>>);
+pub struct TensorMap(Arc<Vec<(Text, Tensor)>>);
 
 /// So few names are compared each with each, without memory for their order.
 const FEW: usize = 16;
@@ -25,22 +26,27 @@ impl TensorMap {
     }
 
     /// The map of these names and tensors, in their order; `None` if two have the same name.
-    pub fn from_entries(entries: Vec<(Arc<str>, Tensor)>) -> Option<Self> {
+    ///
+    /// # Errors
+    /// [`TryReserveError`]: there is no memory to compare that many names in.
+    pub fn from_entries(entries: Vec<(Text, Tensor)>) -> Result<Option<Self>, TryReserveError> {
         let unique = if entries.len() <= FEW {
-            let is_new = |(index, (name, _)): (usize, &(Arc<str>, Tensor))| {
+            let is_new = |(index, (name, _)): (usize, &(Text, Tensor))| {
                 entries[..index].iter().all(|(held, _)| held != name)
             };
             entries.iter().enumerate().all(is_new)
         } else {
-            let mut names: Vec<&str> = entries.iter().map(|(name, _)| &**name).collect();
+            let mut names: Vec<&str> = Vec::new();
+            names.try_reserve_exact(entries.len())?;
+            names.extend(entries.iter().map(|(name, _)| &**name));
             names.sort_unstable();
             names.windows(2).all(|pair| pair[0] != pair[1])
         };
-        unique.then(|| Self(Arc::new(entries)))
+        Ok(unique.then(|| Self(Arc::new(entries))))
     }
 
     /// Puts a tensor at the end, or in the place of the one with that name, which it returns.
-    pub fn insert(&mut self, name: impl Into<Arc<str>>, tensor: Tensor) -> Option<Tensor> {
+    pub fn insert(&mut self, name: impl Into<Text>, tensor: Tensor) -> Option<Tensor> {
         let name = name.into();
         let entries = Arc::make_mut(&mut self.0);
         match entries.iter_mut().find(|(held, _)| *held == name) {
@@ -58,12 +64,12 @@ impl TensorMap {
     }
 
     /// Names and tensors, in order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, &Tensor)> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Text, &Tensor)> {
         self.0.iter().map(|(name, tensor)| (name, tensor))
     }
 
     /// Names and tensors to write to, in order; copied first if anybody else holds the map.
-    pub fn iter_mut(&mut self) -> impl ExactSizeIterator<Item = (&Arc<str>, &mut Tensor)> {
+    pub fn iter_mut(&mut self) -> impl ExactSizeIterator<Item = (&Text, &mut Tensor)> {
         Arc::make_mut(&mut self.0).iter_mut().map(|(name, tensor)| (&*name, tensor))
     }
 
@@ -83,7 +89,7 @@ impl TensorMap {
     }
 }
 
-impl<N: Into<Arc<str>>> FromIterator<(N, Tensor)> for TensorMap {
+impl<N: Into<Text>> FromIterator<(N, Tensor)> for TensorMap {
     /// A name met twice keeps its first place and its last tensor.
     fn from_iter<I: IntoIterator<Item = (N, Tensor)>>(entries: I) -> Self {
         let mut map = Self::new();
@@ -104,7 +110,7 @@ impl std::fmt::Debug for TensorMap {
 mod tests {
     use super::*;
 
-    fn entry(name: &str, element: f32) -> (Arc<str>, Tensor) {
+    fn entry(name: &str, element: f32) -> (Text, Tensor) {
         (name.into(), Tensor::scalar(element))
     }
 
@@ -129,8 +135,12 @@ mod tests {
 
     #[test]
     fn entries_with_one_name_twice_are_no_map() {
-        assert!(TensorMap::from_entries(vec![entry("w", 1.0), entry("b", 2.0), entry("w", 3.0)]).is_none());
-        let map = TensorMap::from_entries(vec![entry("w", 1.0), entry("b", 2.0)]).unwrap();
+        assert!(
+            TensorMap::from_entries(vec![entry("w", 1.0), entry("b", 2.0), entry("w", 3.0)])
+                .unwrap()
+                .is_none()
+        );
+        let map = TensorMap::from_entries(vec![entry("w", 1.0), entry("b", 2.0)]).unwrap().unwrap();
         assert_eq!((map.len(), map.is_empty()), (2, false));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use crate::{Address, PeerId, Tensor, TensorMap};
+use crate::{Address, List, PeerId, Tensor, TensorMap, Text};
 
 /// What one slot of a running program holds; cheap to clone.
 ///
@@ -31,7 +31,7 @@ pub enum Value {
     /// A number.
     F64(f64),
     /// Text.
-    Str(Arc<str>),
+    Str(Text),
     /// Bytes.
     Bytes(Bytes),
     /// A tensor.
@@ -41,11 +41,11 @@ pub enum Value {
     /// A peer.
     Peer(PeerId),
     /// Peers, in order.
-    Peers(Arc<[PeerId]>),
+    Peers(List<PeerId>),
     /// Addresses, in order.
-    Addresses(Arc<[Address]>),
+    Addresses(List<Address>),
     /// Several values.
-    Tuple(Arc<[Self]>),
+    Tuple(List<Self>),
     /// A value whose form only its users know.
     Custom(CustomValue),
 }
@@ -53,7 +53,7 @@ pub enum Value {
 /// A user's own value: the name of its schema, and the value or its bytes.
 #[derive(Clone)]
 pub struct CustomValue {
-    schema: Arc<str>,
+    schema: Text,
     payload: Payload,
 }
 
@@ -76,13 +76,13 @@ pub trait CustomPayload: Any + fmt::Debug + Send + Sync {
 
 impl CustomValue {
     /// A value made here.
-    pub fn new(schema: impl Into<Arc<str>>, payload: Arc<dyn CustomPayload>) -> Self {
+    pub fn new(schema: impl Into<Text>, payload: Arc<dyn CustomPayload>) -> Self {
         let payload = Payload::Live(Arc::new(Live { payload, encoded: OnceLock::new() }));
         Self { schema: schema.into(), payload }
     }
 
     /// A value that arrived as bytes.
-    pub fn from_encoded(schema: impl Into<Arc<str>>, bytes: Bytes) -> Self {
+    pub fn from_encoded(schema: impl Into<Text>, bytes: Bytes) -> Self {
         Self { schema: schema.into(), payload: Payload::Encoded(bytes) }
     }
 
@@ -169,11 +169,29 @@ macro_rules! from {
     )*};
 }
 
-from!(bool => Bool, i64 => I64, u64 => U64, f64 => F64, Arc<str> => Str, Bytes => Bytes, Tensor => Tensor,
-      TensorMap => Tensors, PeerId => Peer, Arc<[PeerId]> => Peers, Arc<[Address]> => Addresses, CustomValue => Custom);
+from!(bool => Bool, i64 => I64, u64 => U64, f64 => F64, Text => Str, Bytes => Bytes, Tensor => Tensor,
+      TensorMap => Tensors, PeerId => Peer, List<PeerId> => Peers, List<Address> => Addresses, CustomValue => Custom);
 
 impl From<&str> for Value {
     fn from(value: &str) -> Self {
+        Self::Str(value.into())
+    }
+}
+
+impl From<Arc<[PeerId]>> for Value {
+    fn from(value: Arc<[PeerId]>) -> Self {
+        Self::Peers(value.into())
+    }
+}
+
+impl From<Arc<[Address]>> for Value {
+    fn from(value: Arc<[Address]>) -> Self {
+        Self::Addresses(value.into())
+    }
+}
+
+impl From<Arc<str>> for Value {
+    fn from(value: Arc<str>) -> Self {
         Self::Str(value.into())
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bb_ir::onnx::TensorProto;
 use bb_ir::wire::{self, value::Kind};
 use bb_ir::wire_codec::{self, DecodeLimits, TensorFault, ValueError, WireError};
-use bb_ir::{CustomPayload, CustomValue, PeerId, Tensor, TensorMap, Value};
+use bb_ir::{CustomPayload, CustomValue, List, PeerId, Tensor, TensorMap, Value};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message;
@@ -208,6 +208,6 @@ fn a_custom_value_made_here_arrives_as_its_bytes() {
 
 #[test]
 fn peers_keep_their_order() {
-    let peers: Arc<[PeerId]> = [3, 1, 2].map(PeerId::from_u64).into();
+    let peers: List<PeerId> = [3, 1, 2].map(PeerId::from_u64).into();
     assert_eq!(Value::decode(&Value::Peers(peers.clone()).encode()), Ok(Value::Peers(peers)));
 }

@@ -27,7 +27,7 @@ fn aggregate(mean: &mut FedAvg) -> Result<TensorMap, ComponentError> {
 fn saved(mean: &FedAvg) -> Vec<u8> {
     let mut state = StateWriter::default();
     mean.save(&mut state).unwrap();
-    state.into_bytes()
+    state.into_bytes().unwrap()
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn a_restored_source_goes_on_where_it_was() {
     next(&mut data, 7).unwrap();
     let mut state = StateWriter::default();
     data.save(&mut state).unwrap();
-    let state = state.into_bytes();
+    let state = state.into_bytes().unwrap();
 
     let mut restored = InMemoryData::new(&config).unwrap();
     let mut reader = StateReader::new(&state);
@@ -98,7 +98,7 @@ fn a_state_beyond_the_rows_is_refused() {
     let mut state = StateWriter::default();
     state.u64(0);
     state.u64(51);
-    let state = state.into_bytes();
+    let state = state.into_bytes().unwrap();
     let mut data = InMemoryData::new(&config(50)).unwrap();
     let refused = data.load(&mut StateReader::new(&state));
     assert!(matches!(refused, Err(ComponentError::InvalidInput { .. })));

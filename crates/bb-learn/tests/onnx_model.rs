@@ -48,7 +48,7 @@ fn loss(model: &mut OnnxModel, batch: &Batch) -> f64 {
 fn saved(model: &OnnxModel) -> Vec<u8> {
     let mut state = StateWriter::default();
     model.save(&mut state).unwrap();
-    state.into_bytes()
+    state.into_bytes().unwrap()
 }
 
 #[test]

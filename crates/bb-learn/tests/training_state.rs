@@ -61,7 +61,7 @@ fn parameters(model: &mut OnnxModel) -> TensorMap {
 fn saved(model: &OnnxModel) -> Vec<u8> {
     let mut state = StateWriter::default();
     model.save(&mut state).unwrap();
-    state.into_bytes()
+    state.into_bytes().unwrap()
 }
 
 #[test]

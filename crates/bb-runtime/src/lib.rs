@@ -27,8 +27,8 @@ mod step;
 pub use bb_framework::{Decision, DenyReason, Rtt};
 pub use bb_ir::program::{OpId, Role};
 pub use bb_ir::{
-    Address, Buffer, CustomPayload, CustomValue, DataType, Dim, Element, OnnxTensorError, PeerId, Shape,
-    Tensor, TensorError, TensorMap, Time, Value, ValueType, onnx,
+    Address, Buffer, CustomPayload, CustomValue, DataType, Dim, Element, List, OnnxTensorError, PeerId,
+    Shape, Tensor, TensorError, TensorMap, Text, Time, Value, ValueType, onnx,
 };
 pub use clock::{Clock, SystemClock};
 pub use compiled::{ArtifactError, COMPILER_VERSION, CompiledModel};

@@ -11,6 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bb-compiler", &["bb-autodiff", "bb-ir", "bb-runtime"]),
     ("bb-cpu", &["bb-runtime"]),
     ("bb-dsl", &["bb-ir"]),
+    ("bb-fault-tests", &[]),
     ("bb-framework", &["bb-ir"]),
     ("bb-ir", &[]),
     ("bb-learn", &["bb-autodiff", "bb-compiler", "bb-dsl", "bb-runtime"]),

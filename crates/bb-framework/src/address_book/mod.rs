@@ -2,6 +2,7 @@
 
 mod entry;
 mod error;
+mod hints;
 mod state;
 
 use std::collections::BTreeMap;
@@ -49,7 +50,8 @@ pub enum Tier {
 ///   [`references`](Self::references) [`peers`](Self::peers) [`len`](Self::len) [`is_empty`](Self::is_empty)
 ///   [`own_peer`](Self::own_peer) [`local_addresses`](Self::local_addresses)
 ///   [`peer_address`](Self::peer_address) [`counters`](Self::counters)
-/// - feed: [`register_address`](Self::register_address) [`register_signed`](Self::register_signed)
+/// - feed: [`register_address`](Self::register_address) [`check_hints`](Self::check_hints)
+///   [`register_signed`](Self::register_signed)
 /// - command: [`add_peer`](Self::add_peer) [`drop_peer`](Self::drop_peer)
 ///   [`forget_address`](Self::forget_address) [`add_local_address`](Self::add_local_address)
 ///   [`forget_local_address`](Self::forget_local_address)

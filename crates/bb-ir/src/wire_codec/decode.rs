@@ -1,13 +1,14 @@
 //! Building a value from bytes that were scanned.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
-use super::kind::{CustomFields, Kind, for_each_item, next_item};
+use super::kind::{CustomFields, Kind, for_each_item};
 use super::tensor::TensorFields;
 use super::{Cursor, DecodeLimits, Scanned, TensorFault, ValueError, scan};
-use crate::{Address, Buffer, CustomValue, DataType, PeerId, Tensor, TensorError, TensorMap, Value};
+use crate::{
+    Address, AddressError, Buffer, CustomValue, DataType, List, PeerId, Tensor, TensorError, TensorMap, Text,
+    Value,
+};
 
 impl Value {
     /// Reads the wire form, as another node may have written it: with [`DecodeLimits::PEER`].
@@ -50,9 +51,9 @@ fn value(cursor: Cursor<'_>) -> Result<Value, ValueError> {
         Kind::Tensor(fields) => Value::Tensor(tensor(&TensorFields::read(fields)?)?),
         Kind::Tensors(list) => Value::Tensors(tensors(list)?),
         Kind::Peer(bytes) => Value::Peer(peer(bytes)?),
-        Kind::Peers(list) => Value::Peers(shared_list(list, PeerId::from_u64(0), peer)?),
-        Kind::Addresses(list) => Value::Addresses(shared_list(list, Address::empty(), address)?),
-        Kind::Tuple(list) => Value::Tuple(shared_list(list, Value::Trigger, value)?),
+        Kind::Peers(list) => Value::Peers(shared_list(list, peer)?),
+        Kind::Addresses(list) => Value::Addresses(shared_list(list, address)?),
+        Kind::Tuple(list) => Value::Tuple(shared_list(list, value)?),
         Kind::Custom(fields) => {
             let custom = CustomFields::read(fields)?;
             Value::Custom(CustomValue::from_encoded(text(custom.schema)?, bytes(custom.payload)?))
@@ -60,9 +61,13 @@ fn value(cursor: Cursor<'_>) -> Result<Value, ValueError> {
     })
 }
 
-fn text(cursor: Cursor<'_>) -> Result<Arc<str>, ValueError> {
+fn text(cursor: Cursor<'_>) -> Result<Text, ValueError> {
     let text = str::from_utf8(cursor.rest()).map_err(|_| ValueError::NotUtf8 { at: cursor.at() })?;
-    Ok(Arc::from(text))
+    if text.is_empty() {
+        // Takes no memory, and `try_alloc` is for what does.
+        return Ok(Text::new());
+    }
+    Text::try_alloc(text).ok_or(ValueError::AllocationFailed { byte_count: text.len() })
 }
 
 fn bytes(cursor: Cursor<'_>) -> Result<Bytes, ValueError> {
@@ -78,7 +83,10 @@ fn peer(cursor: Cursor<'_>) -> Result<PeerId, ValueError> {
 }
 
 fn address(cursor: Cursor<'_>) -> Result<Address, ValueError> {
-    Address::from_bytes(cursor.rest()).map_err(|source| ValueError::Address { at: cursor.at(), source })
+    Address::from_bytes(cursor.rest()).map_err(|source| match source {
+        AddressError::AllocationFailed { byte_count } => ValueError::AllocationFailed { byte_count },
+        source => ValueError::Address { at: cursor.at(), source },
+    })
 }
 
 fn tensor(fields: &TensorFields<'_>) -> Result<Tensor, ValueError> {
@@ -96,44 +104,34 @@ fn tensor(fields: &TensorFields<'_>) -> Result<Tensor, ValueError> {
 }
 
 fn tensors(list: Cursor<'_>) -> Result<TensorMap, ValueError> {
-    let count = for_each_item(list, |_| Ok(()))?;
-    let mut entries: Vec<(Arc<str>, Tensor)> = Vec::new();
-    let byte_count = count.saturating_mul(size_of::<(Arc<str>, Tensor)>());
-    entries.try_reserve_exact(count).map_err(|_| ValueError::AllocationFailed { byte_count })?;
-    for_each_item(list, |item| {
+    let entries = items(list, |item| {
         let fields = TensorFields::read(item)?;
-        entries.push((text(fields.name)?, tensor(&fields)?));
-        Ok(())
+        Ok((text(fields.name)?, tensor(&fields)?))
     })?;
-    TensorMap::from_entries(entries).ok_or(ValueError::DuplicateName { at: list.at() })
+    let byte_count = entries.len().saturating_mul(size_of::<&str>());
+    let map = TensorMap::from_entries(entries).map_err(|_| ValueError::AllocationFailed { byte_count })?;
+    map.ok_or(ValueError::DuplicateName { at: list.at() })
 }
 
-/// Decodes the items of a list straight into the memory that they will share.
-///
-/// `filler` stands for the items after one that cannot be decoded; the list is dropped then.
-fn shared_list<'a, T: Clone>(
-    mut list: Cursor<'a>,
-    filler: T,
+fn shared_list<'a, T>(
+    list: Cursor<'a>,
     decode: fn(Cursor<'a>) -> Result<T, ValueError>,
-) -> Result<Arc<[T]>, ValueError> {
+) -> Result<List<T>, ValueError> {
+    items(list, decode).map(List::from)
+}
+
+/// Decodes the items of a list straight into the memory that they will stay in, counted before it is asked for.
+fn items<'a, T>(
+    list: Cursor<'a>,
+    decode: impl Fn(Cursor<'a>) -> Result<T, ValueError>,
+) -> Result<Vec<T>, ValueError> {
     let count = for_each_item(list, |_| Ok(()))?;
-    let mut failed = None;
-    // An iterator of known length is collected with one allocation.
-    let items: Arc<[T]> = (0..count)
-        .map(|_| {
-            let item = match &failed {
-                None => next_item(&mut list).and_then(|item| item.map(decode).transpose()),
-                Some(_) => Ok(None),
-            };
-            item.unwrap_or_else(|error| {
-                failed = Some(error);
-                None
-            })
-            .unwrap_or_else(|| filler.clone())
-        })
-        .collect();
-    match failed {
-        None => Ok(items),
-        Some(error) => Err(error),
-    }
+    let byte_count = count.saturating_mul(size_of::<T>());
+    let mut items =
+        List::try_with_capacity(count).map_err(|_| ValueError::AllocationFailed { byte_count })?;
+    for_each_item(list, |item| {
+        items.push(decode(item)?);
+        Ok(())
+    })?;
+    Ok(items)
 }

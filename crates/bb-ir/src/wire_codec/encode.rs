@@ -1,9 +1,10 @@
 //! Writing a value: canonical protobuf, fields in the order of their numbers, straight into one buffer.
 
 use super::write::{
-    len_field_len, put_bytes, put_fixed64, put_len, put_varint_field, varint_field_len, zigzag,
+    NoMemory, Sink, len_field_len, put_bytes, put_fixed64, put_len, put_varint_field, varint_field_len,
+    zigzag,
 };
-use crate::{CustomValue, Tensor, TensorMap, Value};
+use crate::{CustomValue, Digest, Tensor, TensorMap, Value};
 
 impl Value {
     /// The wire form; equal values have equal bytes.
@@ -16,8 +17,27 @@ impl Value {
         out
     }
 
+    /// [`Value::encode`] where memory may be short.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub fn try_encode(&self) -> Result<Vec<u8>, NoMemory> {
+        let byte_count = self.encoded_len();
+        let mut out = Vec::new();
+        out.try_reserve_exact(byte_count).map_err(|_| NoMemory { byte_count })?;
+        self.encode_into(&mut out);
+        Ok(out)
+    }
+
+    /// The digest of the wire form, which is not held for it.
+    pub fn digest(&self) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        self.encode_into(&mut hasher);
+        Digest(*hasher.finalize().as_bytes())
+    }
+
     /// Appends the wire form.
-    pub fn encode_into(&self, out: &mut Vec<u8>) {
+    pub fn encode_into(&self, out: &mut impl Sink) {
         match self {
             Self::Trigger => put_varint_field(out, 1, 1),
             Self::Bool(held) => put_varint_field(out, 2, u64::from(*held)),
@@ -93,7 +113,7 @@ fn tensor_len(tensor: &Tensor, name: Option<&str>) -> usize {
         + len_field_len(9, tensor.buffer().len())
 }
 
-fn put_tensor(out: &mut Vec<u8>, field: u32, tensor: &Tensor, name: Option<&str>) {
+fn put_tensor(out: &mut impl Sink, field: u32, tensor: &Tensor, name: Option<&str>) {
     put_len(out, field, tensor_len(tensor, name));
     for &extent in tensor.shape().iter() {
         put_varint_field(out, 1, extent as u64);
@@ -110,7 +130,7 @@ fn custom_len(custom: &CustomValue) -> usize {
     unless_empty(1, custom.schema().len()) + unless_empty(2, custom.encoded().len())
 }
 
-fn put_unless_empty(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
+fn put_unless_empty(out: &mut impl Sink, field: u32, bytes: &[u8]) {
     if !bytes.is_empty() {
         put_bytes(out, field, bytes);
     }

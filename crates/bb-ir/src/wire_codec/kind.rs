@@ -89,13 +89,3 @@ pub(super) fn for_each_item<'a>(
     }
     Ok(count)
 }
-
-/// The next field 1 of a list; `None` at its end.
-pub(super) fn next_item<'a>(list: &mut Cursor<'a>) -> Result<Option<Cursor<'a>>, ValueError> {
-    while let Some(field) = list.field()? {
-        if field.number == 1 {
-            return Ok(Some(field.bytes()?));
-        }
-    }
-    Ok(None)
-}

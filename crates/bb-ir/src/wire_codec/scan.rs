@@ -1,11 +1,9 @@
 //! The pre-scan: counts, lengths, depth and memory of a value, before anything is reserved.
 
-use std::sync::Arc;
-
 use super::kind::{CustomFields, Kind, for_each_item};
 use super::tensor::TensorFields;
 use super::{Cursor, ValueError};
-use crate::{Address, Buffer, PeerId, Tensor, Value};
+use crate::{Address, Buffer, PeerId, Tensor, Text, Value};
 
 /// How much a value may cost whoever decodes it.
 ///
@@ -102,8 +100,10 @@ struct Meter {
 const ARC: usize = 2 * size_of::<usize>();
 /// What `Bytes` adds when it is cloned.
 const SHARED_BYTES: usize = 3 * size_of::<usize>();
+/// What a list holds beside its items: it shares a vector.
+const LIST: usize = ARC + size_of::<Vec<u8>>();
 /// What an address adds to its bytes: it shares a vector.
-const ADDRESS: usize = ARC + size_of::<Vec<u8>>();
+const ADDRESS: usize = LIST;
 
 impl Meter {
     fn value(&mut self, cursor: Cursor<'_>, depth: usize) -> Result<(), ValueError> {
@@ -119,30 +119,30 @@ impl Meter {
             Kind::Bytes(bytes) => self.hold(at, SHARED_BYTES + bytes.len()),
             Kind::Tensor(tensor) => self.tensor(&TensorFields::read(tensor)?),
             Kind::Tensors(list) => {
-                self.hold(at, ARC + size_of::<Vec<u8>>())?;
+                self.hold(at, LIST)?;
                 for_each_item(list, |tensor| {
                     let tensor = TensorFields::read(tensor)?;
                     // The entry, and its place in the list by which names are compared.
-                    self.hold(tensor.at(), size_of::<(Arc<str>, Tensor)>() + size_of::<&str>())?;
+                    self.hold(tensor.at(), size_of::<(Text, Tensor)>() + size_of::<&str>())?;
                     self.hold(tensor.at(), ARC + tensor.name.len())?;
                     self.tensor(&tensor)
                 })?;
                 Ok(())
             }
             Kind::Peers(list) => {
-                self.hold(at, ARC + 7)?;
+                self.hold(at, LIST + 7)?;
                 for_each_item(list, |peer| self.hold_exactly(peer.at(), size_of::<PeerId>()))?;
                 Ok(())
             }
             Kind::Addresses(list) => {
-                self.hold(at, ARC)?;
+                self.hold(at, LIST)?;
                 for_each_item(list, |address| {
                     self.hold(address.at(), size_of::<Address>() + ADDRESS + address.len())
                 })?;
                 Ok(())
             }
             Kind::Tuple(list) => {
-                self.hold(at, ARC)?;
+                self.hold(at, LIST)?;
                 for_each_item(list, |item| {
                     self.hold(item.at(), size_of::<Value>())?;
                     self.value(item, depth + 1)

@@ -70,7 +70,8 @@ impl<'a> TensorFields<'a> {
         if let Some(extents) = self.first.get(..self.rank) {
             return Ok(Shape::new(extents));
         }
-        let mut shape = Shape::with_rank(self.rank);
+        let mut shape = Shape::with_rank(self.rank)
+            .map_err(|_| ValueError::AllocationFailed { byte_count: Shape::heap_bytes(self.rank) })?;
         let mut cursor = self.message;
         while let Some(field) = cursor.field()? {
             if field.number == 1 {

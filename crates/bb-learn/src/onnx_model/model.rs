@@ -1,7 +1,5 @@
 //! The component.
 
-use std::sync::Arc;
-
 use bb_runtime::onnx::ModelProto;
 use bb_runtime::{
     Answer, Batch, Component, ComponentError, DataSource, Dependency, Evaluation, Fit, FitReport, Model,
@@ -319,7 +317,7 @@ impl Model for OnnxModel {
 
 /// `tensors` under the names of `like`, in its order.
 fn named(like: &TensorMap, tensors: impl IntoIterator<Item = Tensor>) -> TensorMap {
-    like.iter().map(|(name, _)| Arc::clone(name)).zip(tensors).collect()
+    like.iter().map(|(name, _)| name.clone()).zip(tensors).collect()
 }
 
 fn begin(cx: &mut OpContext<'_>, data: &mut dyn DataSource) -> Result<(), ComponentError> {

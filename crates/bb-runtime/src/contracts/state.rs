@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bb_ir::wire_codec::DecodeLimits;
+use bb_ir::wire_codec::write::{NoMemory, Sink as _, TryBytes};
 use thiserror::Error;
 
 use super::{Completion, CompletionSink, OpOutput, Pending};
@@ -14,7 +15,7 @@ use crate::{TensorMap, Value};
 /// Collects a component's state: a sequence of values in their wire form.
 #[derive(Debug, Default)]
 pub struct StateWriter {
-    bytes: Vec<u8>,
+    bytes: TryBytes,
 }
 
 /// Gives a component its state back, value by value, in the order in which it was written.
@@ -61,9 +62,14 @@ pub enum StateError {
 }
 
 impl StateWriter {
+    /// A writer that goes on behind these bytes.
+    pub(crate) fn behind(bytes: TryBytes) -> Self {
+        Self { bytes }
+    }
+
     /// Writes a value.
     pub fn value(&mut self, value: &Value) {
-        self.bytes.extend_from_slice(&(value.encoded_len() as u64).to_le_bytes());
+        self.bytes.put(&(value.encoded_len() as u64).to_le_bytes());
         value.encode_into(&mut self.bytes);
     }
 
@@ -78,7 +84,15 @@ impl StateWriter {
     }
 
     /// What was written.
-    pub fn into_bytes(self) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// [`NoMemory`]: something found none, and is left out.
+    pub fn into_bytes(self) -> Result<Vec<u8>, NoMemory> {
+        self.bytes.into_bytes()
+    }
+
+    /// What was written, whether anything is left out or not.
+    pub(crate) fn into_inner(self) -> TryBytes {
         self.bytes
     }
 }
@@ -156,13 +170,6 @@ impl<'a> StateReader<'a> {
             0 => Ok(()),
             byte_count => Err(StateError::LeftOver { byte_count }),
         }
-    }
-}
-
-impl From<Vec<u8>> for StateWriter {
-    /// A writer that goes on behind these bytes.
-    fn from(bytes: Vec<u8>) -> Self {
-        Self { bytes }
     }
 }
 

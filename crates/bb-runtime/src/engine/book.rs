@@ -24,14 +24,22 @@ impl Engine {
         let given = inputs.get_mut(0).and_then(Option::take).map(|held| held.value);
         let expected = || ValueType::Tuple(vec![ValueType::Peer, ValueType::Addresses]);
         let Some(Value::Tuple(items)) = given else { return Err(wrong(0, expected(), given.as_ref())) };
-        let mut entries = Vec::with_capacity(items.len());
-        for item in items.iter() {
+        let byte_count = items.len().saturating_mul(size_of::<(PeerId, &[Address])>());
+        let mut entries = Vec::new();
+        entries.try_reserve_exact(items.len()).map_err(|_| OpError::AllocationFailed { byte_count })?;
+        for item in &items {
             match item {
                 Value::Tuple(pair) => match &**pair {
-                    [Value::Peer(peer), Value::Addresses(addresses)] => entries.push((*peer, addresses)),
+                    [Value::Peer(peer), Value::Addresses(addresses)] => entries.push((*peer, &**addresses)),
                     _ => return Err(wrong(0, expected(), Some(item))),
                 },
                 _ => return Err(wrong(0, expected(), Some(item))),
+            }
+        }
+        // All or none: what is wrong with one entry is found before any is taken up.
+        for (peer, addresses) in &entries {
+            if self.takes_hints_of(*peer) {
+                self.peers.book.check_hints(*peer, addresses)?;
             }
         }
         let mut added = 0;
@@ -42,19 +50,24 @@ impl Engine {
     }
 
     pub(crate) fn book_lookup(&self, inputs: &mut Inputs) -> Result<Outputs, OpError> {
-        let addresses = self.peers.known_addresses(peer(inputs, 0)?);
-        Ok(one(Value::Addresses(addresses)))
+        let addresses = self.peers.book.addresses(peer(inputs, 0)?);
+        Ok(one(Value::Addresses(addresses.map(|(_, address)| address.clone()).collect())))
     }
 
-    /// Takes up addresses as hints, if policy allows the peer; how many are new.
+    /// Takes up addresses as hints, all or none, if policy allows the peer; how many are new.
     fn register(&mut self, peer: PeerId, addresses: &[Address]) -> Result<usize, OpError> {
-        if peer == self.peer_id || !self.peers.governor.is_allowed(peer) {
+        if !self.takes_hints_of(peer) {
             return Ok(0);
         }
+        self.peers.book.check_hints(peer, addresses)?;
         let mut added = 0;
         for address in addresses {
             added += usize::from(self.peers.book.register_address(peer, address.clone(), Tier::Hint)?);
         }
         Ok(added)
+    }
+
+    fn takes_hints_of(&self, peer: PeerId) -> bool {
+        peer != self.peer_id && self.peers.governor.is_allowed(peer)
     }
 }

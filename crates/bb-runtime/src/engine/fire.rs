@@ -328,7 +328,7 @@ fn bundle(inputs: Inputs) -> Result<Outputs, OpError> {
         Some(held) => Ok(held.value),
         None => Err(methods::wrong(index, ValueType::Any, None)),
     });
-    let tuple = values.collect::<Result<Arc<[Value]>, _>>()?;
+    let tuple = values.collect::<Result<Vec<Value>, _>>()?.into();
     Ok(SmallVec::from_iter([Some(Held::own(Value::Tuple(tuple)))]))
 }
 

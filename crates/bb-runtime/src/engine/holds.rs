@@ -95,7 +95,7 @@ impl Engine {
             other => return Err(wrong(0, ValueType::Str, other.as_ref())),
         };
         let value = value.ok_or_else(|| wrong(1, ValueType::Any, None))?;
-        let bytes = key.encode();
+        let bytes = key.try_encode()?;
         let is_new = !self.holds.held.get(name).is_some_and(|held| held.contains_key(&bytes));
         let cap = self.limits.holds;
         if is_new && self.holds.count >= cap {

@@ -14,10 +14,11 @@ use super::frame::Held;
 use super::methods::kind;
 use super::peers::Heard;
 use super::wait::WaitsFor;
-use crate::envelope::{Correlation, FillError, Notice, Scan, ScannedFill, scan};
+use crate::envelope::{Correlation, FillError, FillFault, Notice, Scan, ScannedFill, scan};
 use crate::error::{DeliveryError, ReceiveError, ValueFault};
 use crate::{EngineStep, PeerId, Value, ValueType};
 use bb_ir::program::RegionKind;
+use bb_ir::wire_codec::ValueError;
 
 /// Fills that could be taken, by argument or answer port, and those that could not.
 #[derive(Default)]
@@ -25,6 +26,8 @@ struct Taken {
     values: SmallVec<[Option<Value>; 8]>,
     byte_count: usize,
     refused: Vec<(usize, ReceiveError)>,
+    /// Bytes for which there was no memory.
+    no_memory: Option<usize>,
 }
 
 impl Engine {
@@ -81,6 +84,7 @@ impl Engine {
                 Ok((argument as usize, &found.arguments[argument as usize].ty))
             });
         }
+        taken.check_memory()?;
         let capacity = self.limits.executions;
         if region.is_some() && self.executions.len() >= capacity {
             return Err(DeliveryError::QueueFull { capacity });
@@ -135,6 +139,7 @@ impl Engine {
                 Ok((index, &sent.answer_ports[index].1))
             });
         }
+        taken.check_memory()?;
         if self.is_repeated(source, envelope) {
             return Ok(());
         }
@@ -225,6 +230,17 @@ impl Engine {
 }
 
 impl Taken {
+    /// A message for which there is no memory is refused whole: it may come again, and its sender did nothing wrong.
+    fn check_memory(&self) -> Result<(), DeliveryError> {
+        match self.no_memory {
+            None => Ok(()),
+            Some(byte_count) => {
+                let reason = "there is no memory for a value of the message".to_owned();
+                Err(DeliveryError::AllocationFailed { byte_count, reason })
+            }
+        }
+    }
+
     /// Decodes a fill and checks it against what its port takes.
     fn take<'t>(
         &mut self,
@@ -237,7 +253,12 @@ impl Taken {
         };
         let port = fill.port();
         let taken = find(port).and_then(|(slot, ty)| {
-            let value = fill.decode().map_err(|error| ReceiveError::from(error.fault))?;
+            let value = fill.decode().map_err(|error| {
+                if let FillFault::Value(ValueError::AllocationFailed { byte_count }) = error.fault {
+                    self.no_memory = Some(byte_count);
+                }
+                ReceiveError::from(error.fault)
+            })?;
             if !ty.admits(&value) {
                 let fault = ValueFault::WrongType { expected: ty.clone(), got: kind(&value) };
                 return Err(ReceiveError::InvalidValue { port, fault });
@@ -273,7 +294,7 @@ fn attach(value: &mut Value, charge: &Charge) {
             }
         }
         Value::Tuple(items) => {
-            for item in Arc::get_mut(items).into_iter().flatten() {
+            for item in items.get_mut().into_iter().flatten() {
                 attach(item, charge);
             }
         }

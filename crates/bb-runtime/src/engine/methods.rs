@@ -96,8 +96,12 @@ pub(crate) fn peers(inputs: &mut Inputs, index: usize) -> Result<SmallVec<[PeerI
     match value(inputs, index) {
         Some(Value::Peer(peer)) => Ok(SmallVec::from_elem(peer, 1)),
         Some(Value::Peers(peers)) => {
+            let byte_count = size_of_val::<[PeerId]>(&peers);
+            let mut each = SmallVec::new();
+            each.try_reserve_exact(peers.len()).map_err(|_| OpError::AllocationFailed { byte_count })?;
             let mut seen = std::collections::BTreeSet::new();
-            Ok(peers.iter().copied().filter(|peer| seen.insert(*peer)).collect())
+            each.extend(peers.iter().copied().filter(|peer| seen.insert(*peer)));
+            Ok(each)
         }
         other => Err(wrong(index, ValueType::Peers, other.as_ref())),
     }

@@ -71,15 +71,6 @@ impl Peers {
         self.book.peers().filter(allowed).collect()
     }
 
-    /// The addresses of a peer, best first.
-    pub(crate) fn known_addresses(&self, peer: PeerId) -> Arc<[Address]> {
-        let mut addresses = self.book.addresses(peer).peekable();
-        match addresses.peek() {
-            None => Arc::clone(&self.no_addresses),
-            Some(_) => addresses.map(|(_, address)| address.clone()).collect(),
-        }
-    }
-
     /// Where a message of `byte_count` bytes to `peer` may go, best first: where the operator says, and of the peer's
     /// own word what has proved itself or is tried.
     pub(crate) fn route(&mut self, peer: PeerId, byte_count: usize) -> Arc<[Address]> {

@@ -16,7 +16,7 @@ use super::wait::{Wait, WaitsFor};
 use super::wire::Unsent;
 use crate::envelope::{Correlation, Fill};
 use crate::error::OpError;
-use crate::{EngineStep, PeerId, Value, ValueType};
+use crate::{EngineStep, List, PeerId, Value, ValueType};
 
 impl Engine {
     /// Runs a `Send`: none, if the op waits for answers.
@@ -35,8 +35,12 @@ impl Engine {
                 let fills = fills(&held.ports, &mut inputs, 1)?;
                 let mut message = self.wire.message(fills, None, None)?;
                 for peer in peers {
-                    if let Err(Unsent::TooLarge { byte_count, cap }) = self.post(peer, &mut message) {
-                        return Err(OpError::MessageTooLarge { byte_count, cap });
+                    match self.post(peer, &mut message) {
+                        Ok(()) | Err(Unsent::Denied(_) | Unsent::QueueFull) => {}
+                        Err(Unsent::NoMemory(error)) => return Err(error.into()),
+                        Err(Unsent::TooLarge { byte_count, cap }) => {
+                            return Err(OpError::MessageTooLarge { byte_count, cap });
+                        }
                     }
                 }
                 Ok(Some(Outputs::new()))
@@ -53,9 +57,13 @@ impl Engine {
                 let (peer, request) = (*peer, unanswered.ok_or(OpError::NotARequest)?);
                 let mut message = self.wire.message(fills, Some(Correlation::Response(request)), None)?;
                 *unanswered = None;
-                self.answer(peer, &mut message)
-                    .map_err(|unsent| OpError::NotSent { peer, reason: unsent.to_string() })?;
-                Ok(Some(Outputs::new()))
+                let Err(unsent) = self.answer(peer, &mut message) else { return Ok(Some(Outputs::new())) };
+                if let Unsent::NoMemory(_) | Unsent::TooLarge { .. } = unsent {
+                    // Whoever asked is told of the failure at the end of the execution: that is a short message.
+                    let origin = self.executions.at_mut(execution).and_then(|held| held.origin.as_mut());
+                    origin.into_iter().for_each(|origin| origin.unanswered = Some(request));
+                }
+                Err(OpError::NotSent { peer, reason: unsent.to_string() })
             }
             SendKind::Request(request) => self.request(index, op, &held.ports, send, request, inputs),
         }
@@ -83,14 +91,8 @@ impl Engine {
         let mut message = self.wire.message(fills, Some(Correlation::Request(request_id)), Some(after))?;
         let wait = self.waits.reserve();
         let needed = request.quorum.map_or(peers.len(), |quorum| quorum as usize);
-        let mut call = Call {
-            send,
-            captured,
-            peers: Vec::with_capacity(peers.len()),
-            needed,
-            answered: Vec::new(),
-            failed: 0,
-        };
+        let mut call =
+            Call { send, captured, peers: with_room(peers.len())?, needed, answered: Vec::new(), failed: 0 };
         for (asked, peer) in peers.into_iter().enumerate() {
             call.peers.push(Asked { peer, request: request_id, state: AskedState::Waiting });
             let sent = self
@@ -114,15 +116,11 @@ impl Engine {
                 Err(OpError::from(Box::new(call.failure(None))))
             }
             Verdict::Wait => {
-                let requests: SmallVec<[_; 8]> =
-                    call.peers.iter().map(|asked| (asked.peer, asked.request)).collect();
-                let suspended = self.suspend(index, op, wait, after, WaitsFor::Peers(Box::new(call)));
-                if suspended.is_err() {
-                    for (peer, request) in requests {
-                        self.wire.requests.cancel(peer, request);
-                    }
+                if !self.waits.has_room() {
+                    self.cancel_requests(&call);
+                    return Err(OpError::TooManyPending { cap: self.waits.capacity() });
                 }
-                suspended.map(|()| None)
+                self.suspend(index, op, wait, after, WaitsFor::Peers(Box::new(call))).map(|()| None)
             }
         }
     }
@@ -225,6 +223,12 @@ impl Engine {
             self.wire.requests.cancel(asked.peer, asked.request);
         }
     }
+}
+
+/// A list with room for as many entries as an input says.
+fn with_room<T>(count: usize) -> Result<Vec<T>, OpError> {
+    let byte_count = count.saturating_mul(size_of::<T>());
+    List::try_with_capacity(count).map_err(|_| OpError::AllocationFailed { byte_count })
 }
 
 /// The values of a message, each with the port it goes to; the first of them is the input `first`.

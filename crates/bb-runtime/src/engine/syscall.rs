@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bb_ir::Digest;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -223,8 +222,8 @@ impl Engine {
         if inputs.is_empty() {
             return Bytes::copy_from_slice(&self.rng.request_id().0);
         }
-        let values = inputs.into_iter().flatten().map(|held| held.value).collect::<Arc<[Value]>>();
-        Bytes::copy_from_slice(&Digest::of(&Value::Tuple(values).encode()).0[..16])
+        let values = inputs.into_iter().flatten().map(|held| held.value).collect();
+        Bytes::copy_from_slice(&Value::Tuple(values).digest().0[..16])
     }
 
     /// Says something on the bus, and to the host.

@@ -83,6 +83,11 @@ impl Waits {
         true
     }
 
+    /// Whether one more op may wait, for anything but a timer.
+    pub(crate) fn has_room(&self) -> bool {
+        self.waits.len() < self.capacity && self.deadlines.has_room()
+    }
+
     pub(crate) fn remove(&mut self, id: u64) -> Option<Wait> {
         let wait = self.waits.remove(&id)?;
         if self.deadlines.cancel(&id).is_none() {

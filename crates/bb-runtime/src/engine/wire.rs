@@ -8,6 +8,7 @@ use bb_framework::{
     Decision, DedupWindow, DenyReason, MessageId, OutboundQueue, RequestId, RequestTracker, outbound,
 };
 use bb_ir::Digest;
+use bb_ir::wire_codec::write::NoMemory;
 use bytes::Bytes;
 use thiserror::Error;
 
@@ -60,6 +61,8 @@ pub(crate) struct Message {
 pub(crate) enum Unsent {
     #[error(transparent)]
     Denied(DenyReason),
+    #[error(transparent)]
+    NoMemory(#[from] NoMemory),
     #[error("the outbound queue is full")]
     QueueFull,
     #[error("a message of {byte_count} bytes exceeds the cap of {cap} bytes")]
@@ -184,10 +187,13 @@ impl Engine {
 
     fn queue(&mut self, peer: PeerId, message: &mut Message) -> Result<(), Unsent> {
         let Message { envelope, bytes } = message;
-        let bytes = bytes.get_or_insert_with(|| {
-            envelope.message_id = MessageId { incarnation: self.incarnation, counter: self.wire.sent };
-            Bytes::from(envelope.encode())
-        });
+        let bytes = match bytes {
+            Some(bytes) => bytes,
+            None => {
+                envelope.message_id = MessageId { incarnation: self.incarnation, counter: self.wire.sent };
+                bytes.insert(Bytes::from(envelope.try_encode()?))
+            }
+        };
         let (byte_count, cap) = (bytes.len(), self.wire.limits.envelope_bytes);
         if byte_count > cap {
             return Err(Unsent::TooLarge { byte_count, cap });

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bb_framework::MessageId;
-use bb_ir::wire_codec::write::{len_field_len, put_bytes, put_len, put_varint_field, varint_field_len};
+use bb_ir::wire_codec::write::{
+    NoMemory, Sink, len_field_len, put_bytes, put_len, put_varint_field, varint_field_len,
+};
 
 use super::{Correlation, ENVELOPE_VERSION, Envelope, Fill, Notice};
 
@@ -13,19 +15,36 @@ const FIXED_FIELDS: usize = 128;
 impl Envelope {
     /// The bytes to send; equal envelopes have equal bytes.
     pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.room());
+        self.encode_into(&mut out);
+        out
+    }
+
+    /// [`Envelope::encode`] where memory may be short.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub fn try_encode(&self) -> Result<Vec<u8>, NoMemory> {
+        let byte_count = self.room();
+        let mut out = Vec::new();
+        out.try_reserve_exact(byte_count).map_err(|_| NoMemory { byte_count })?;
+        self.encode_into(&mut out);
+        Ok(out)
+    }
+
+    /// Bytes that are enough for it.
+    fn room(&self) -> usize {
         let addresses: usize = self.addresses.iter().map(|a| len_field_len(6, a.as_bytes().len())).sum();
         let failure = match &self.correlation {
             Some(Correlation::Failure { reason, .. }) => reason.len(),
             _ => 0,
         };
         let fills: usize = self.fills.iter().map(|fill| len_field_len(7, fill_len(fill))).sum();
-        let mut out = Vec::with_capacity(FIXED_FIELDS + addresses + failure + fills);
-        self.encode_into(&mut out);
-        out
+        FIXED_FIELDS + addresses + failure + fills
     }
 
     /// Appends the bytes to send.
-    pub fn encode_into(&self, out: &mut Vec<u8>) {
+    pub fn encode_into(&self, out: &mut impl Sink) {
         put_varint_field(out, 1, u64::from(ENVELOPE_VERSION));
         put_message_id(out, self.message_id);
         put_bytes(out, 3, self.program.as_bytes());
@@ -51,13 +70,13 @@ impl Envelope {
     }
 }
 
-fn put_message_id(out: &mut Vec<u8>, id: MessageId) {
+fn put_message_id(out: &mut impl Sink, id: MessageId) {
     put_len(out, 2, unless_zero_len(1, id.incarnation) + unless_zero_len(2, id.counter));
     put_unless_zero(out, 1, id.incarnation);
     put_unless_zero(out, 2, id.counter);
 }
 
-fn put_correlation(out: &mut Vec<u8>, correlation: &Correlation) {
+fn put_correlation(out: &mut impl Sink, correlation: &Correlation) {
     let (kind, reason) = match correlation {
         Correlation::Request(_) => (1, ""),
         Correlation::Response(_) => (2, ""),
@@ -85,7 +104,7 @@ const fn unless_zero_len(field: u32, number: u64) -> usize {
     if number == 0 { 0 } else { varint_field_len(field, number) }
 }
 
-fn put_unless_zero(out: &mut Vec<u8>, field: u32, number: u64) {
+fn put_unless_zero(out: &mut impl Sink, field: u32, number: u64) {
     if number != 0 {
         put_varint_field(out, field, number);
     }

@@ -8,7 +8,8 @@ use super::ValueFault;
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BootstrapError {
-    /// The inputs do not fit the node's byte budget, or exceed what one invoke may have.
+    /// The inputs do not fit the node's byte budget, exceed what one invoke may have, or memory for them could not be
+    /// had.
     #[error(
         "`{target_name}`: {byte_count} bytes of inputs do not fit, {budget_remaining} bytes may be given; try again when some are processed"
     )]

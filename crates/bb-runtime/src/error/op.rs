@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bb_framework::AddressBookError;
+use bb_ir::wire_codec::write::NoMemory;
 use thiserror::Error;
 
 use crate::contracts::{BackendError, ComponentError};
@@ -12,6 +13,12 @@ use crate::{PeerId, ValueType};
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpError {
+    /// Memory for something as large as an input says could not be had.
+    #[error("no memory for {byte_count} bytes")]
+    AllocationFailed {
+        /// Bytes asked for.
+        byte_count: usize,
+    },
     /// The answer was ready only after the deadline of whoever asked.
     #[error("the answer was ready after the deadline of whoever asked for it")]
     AnswerTooLate,
@@ -181,6 +188,12 @@ pub struct PeerFailure {
     pub peer: PeerId,
     /// Why.
     pub reason: String,
+}
+
+impl From<NoMemory> for OpError {
+    fn from(NoMemory { byte_count }: NoMemory) -> Self {
+        Self::AllocationFailed { byte_count }
+    }
 }
 
 fn list(items: impl Iterator<Item = String>) -> String {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use bb_ir::wire_codec::ValueError;
+
 use super::Node;
 use super::feed::given;
 use crate::engine::bootstrap::{BootstrapStatus, Queued, Unit, bootstrap_of};
@@ -198,7 +200,14 @@ impl Batch<'_> {
                 input_name: argument.name.to_string(),
                 fault,
             };
-            let value = Value::decode(bytes).map_err(|error| invalid(ValueFault::Malformed(error)))?;
+            let value = Value::decode(bytes).map_err(|error| match error {
+                ValueError::AllocationFailed { byte_count } => BootstrapError::AllocationFailed {
+                    target_name: target_name(),
+                    byte_count,
+                    budget_remaining: engine.budget.capacity() - engine.budget.in_flight(),
+                },
+                error => invalid(ValueFault::Malformed(error)),
+            })?;
             if !argument.ty.admits(&value) {
                 let fault = ValueFault::WrongType { expected: argument.ty.clone(), got: kind(&value) };
                 return Err(invalid(fault));

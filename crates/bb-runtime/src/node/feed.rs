@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use bb_framework::Charge;
 use bb_framework::backpressure::Load;
-use bb_ir::wire_codec::{DecodeLimits, Scanned, scan};
+use bb_ir::wire_codec::{DecodeLimits, Scanned, ValueError, scan};
 
 use super::Node;
 use crate::engine::bus;
@@ -241,7 +241,12 @@ fn look_over<'b>(
 }
 
 fn decode(target: &Target, argument: &Argument, scanned: Scanned<'_>) -> Result<Value, DeliveryError> {
-    let value = scanned.decode().map_err(|error| invalid(target, argument, ValueFault::Malformed(error)))?;
+    let value = scanned.decode().map_err(|error| match error {
+        ValueError::AllocationFailed { byte_count } => {
+            DeliveryError::AllocationFailed { byte_count, reason: error.to_string() }
+        }
+        error => invalid(target, argument, ValueFault::Malformed(error)),
+    })?;
     if argument.ty.admits(&value) {
         return Ok(value);
     }

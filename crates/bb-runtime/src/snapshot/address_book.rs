@@ -6,12 +6,12 @@ use bb_ir::wire_codec::write::{len_field_len, put_bytes, put_len, put_varint_fie
 use bb_ir::wire_codec::{Cursor, ValueError};
 
 use super::SnapshotError;
-use super::codec::{At, Bad, Read, fields, index32, list, message, put_number, put_peer, set, unknown};
+use super::codec::{At, Bad, Read, fields, index32, list, message, push, put_number, put_peer, set, unknown};
 use super::save::Saving;
 use crate::engine::peers::Peers;
 use crate::{Address, NodeConfig, PeerId};
 
-pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     for entry in cx.engine.peers.book.state().entries {
         message(out, 1, |out| {
             put_peer(out, 1, entry.peer);
@@ -33,7 +33,7 @@ pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), Snapsho
 pub(super) fn load(section: &[u8], own: PeerId, limits: &NodeConfig) -> Result<AddressBook, Bad> {
     let mut state = State::default();
     list(Cursor::new(section), "peers", |entry| {
-        state.entries.push(peer(entry)?);
+        push(&mut state.entries, peer(entry)?)?;
         Ok(())
     })?;
     Ok(AddressBook::from_state(own, state, Peers::configs(limits).0)?)

@@ -28,7 +28,7 @@ pub(crate) struct Saved {
     pub(crate) parked: Vec<Option<(u32, u32)>>,
 }
 
-pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     let held = &cx.engine.bootstraps;
     for unit in &held.done {
         message(out, 1, |out| put_unit(out, *unit));
@@ -59,7 +59,7 @@ pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), Snapsho
     Ok(())
 }
 
-fn put_unit(out: &mut Vec<u8>, unit: Unit) {
+fn put_unit(out: &mut super::TryBytes, unit: Unit) {
     let (kind, index) = match unit {
         Unit::Target(target) => (TARGET, target),
         Unit::Component(slot) => (COMPONENT, slot),

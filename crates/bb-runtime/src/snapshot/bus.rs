@@ -15,7 +15,7 @@ use crate::engine::bus::Bus;
 use crate::engine::frame::Held;
 use crate::engine::lifecycle::Phases;
 
-pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     let engine = cx.engine;
     for (topic, held) in &engine.bus.events {
         let entry = open(out, 1);
@@ -60,7 +60,7 @@ pub(super) fn load_named(entry: Cursor<'_>, charges: &[Charge]) -> Result<(Name,
 }
 
 /// Writes a name, field 1, and a count, field 2.
-pub(super) fn put_count(out: &mut Vec<u8>, field: u32, name: &Name, count: u64) {
+pub(super) fn put_count(out: &mut super::TryBytes, field: u32, name: &Name, count: u64) {
     message(out, field, |out| {
         put_bytes(out, 1, name.as_bytes());
         put_number(out, 2, count);
@@ -83,7 +83,7 @@ pub(super) fn load_count(entry: Cursor<'_>, counts: &mut BTreeMap<Name, u64>) ->
     Ok(())
 }
 
-pub(super) fn save_phases(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save_phases(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     for name in &cx.engine.phases.entered {
         put_bytes(out, 1, name.as_bytes());
     }

@@ -7,7 +7,7 @@ use super::codec::{Bad, Read, fields, put_numbers, unknown};
 use super::save::Saving;
 use super::{RestoreError, SnapshotError};
 
-pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     put_numbers(out, 1, &cx.charge_bytes);
     Ok(())
 }

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 
 use bb_framework::state::{Remaining, StateError};
 use bb_ir::wire_codec::write::{
-    len_field_len, put_bytes, put_len, put_varint, put_varint_field, unzigzag, varint_field_len, varint_len,
-    zigzag,
+    Sink as _, TryBytes, len_field_len, put_bytes, put_len, put_varint, put_varint_field, unzigzag,
+    varint_field_len, varint_len, zigzag,
 };
 use bb_ir::wire_codec::{Cursor, DecodeLimits, Field, ValueError, WireError, scan};
 
@@ -20,17 +20,18 @@ const LENGTH_BYTES: usize = 5;
 pub(super) const MAX_LENGTH: usize = (1 << (7 * LENGTH_BYTES)) - 1;
 
 /// Begins a message; to be ended by [`close`].
-pub(super) fn open(out: &mut Vec<u8>, field: u32) -> usize {
+pub(super) fn open(out: &mut TryBytes, field: u32) -> usize {
     put_varint(out, u64::from(field) << 3 | 2);
     let start = out.len();
-    out.extend_from_slice(&[0; LENGTH_BYTES]);
+    out.put(&[0; LENGTH_BYTES]);
     start
 }
 
-/// Ends the message that began at `start`.
-pub(super) fn close(out: &mut [u8], start: usize) {
-    let mut length = out.len() - start - LENGTH_BYTES;
-    for (index, byte) in out[start..start + LENGTH_BYTES].iter_mut().enumerate() {
+/// Ends the message that began at `start`; one whose beginning found no memory has no end.
+pub(super) fn close(out: &mut TryBytes, start: usize) {
+    let body = start + LENGTH_BYTES;
+    let Some(mut length) = out.len().checked_sub(body) else { return };
+    for (index, byte) in out[start..body].iter_mut().enumerate() {
         let more = if index + 1 < LENGTH_BYTES { 0x80 } else { 0 };
         *byte = (length & 0x7f) as u8 | more;
         length >>= 7;
@@ -38,33 +39,33 @@ pub(super) fn close(out: &mut [u8], start: usize) {
 }
 
 /// Writes a message whose length is not known before.
-pub(super) fn message(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn message(out: &mut TryBytes, field: u32, write: impl FnOnce(&mut TryBytes)) {
     let start = open(out, field);
     write(out);
     close(out, start);
 }
 
 /// Writes a number unless it is zero.
-pub(super) fn put_number(out: &mut Vec<u8>, field: u32, number: u64) {
+pub(super) fn put_number(out: &mut TryBytes, field: u32, number: u64) {
     if number != 0 {
         put_varint_field(out, field, number);
     }
 }
 
-pub(super) fn put_flag(out: &mut Vec<u8>, field: u32, flag: bool) {
+pub(super) fn put_flag(out: &mut TryBytes, field: u32, flag: bool) {
     put_number(out, field, u64::from(flag));
 }
 
-pub(super) fn put_moment(out: &mut Vec<u8>, field: u32, moment: Remaining) {
+pub(super) fn put_moment(out: &mut TryBytes, field: u32, moment: Remaining) {
     put_number(out, field, zigzag(moment.0));
 }
 
-pub(super) fn put_peer(out: &mut Vec<u8>, field: u32, peer: PeerId) {
+pub(super) fn put_peer(out: &mut TryBytes, field: u32, peer: PeerId) {
     put_bytes(out, field, peer.as_bytes());
 }
 
 /// Writes numbers packed; nothing if there are none.
-pub(super) fn put_numbers(out: &mut Vec<u8>, field: u32, numbers: &[u64]) {
+pub(super) fn put_numbers(out: &mut TryBytes, field: u32, numbers: &[u64]) {
     if !numbers.is_empty() {
         put_len(out, field, numbers.iter().map(|&number| varint_len(number)).sum());
         for &number in numbers {
@@ -73,13 +74,13 @@ pub(super) fn put_numbers(out: &mut Vec<u8>, field: u32, numbers: &[u64]) {
     }
 }
 
-pub(super) fn put_value(out: &mut Vec<u8>, field: u32, value: &Value) {
+pub(super) fn put_value(out: &mut TryBytes, field: u32, value: &Value) {
     put_len(out, field, value.encoded_len());
     value.encode_into(out);
 }
 
 /// Writes a value with the number of its charge.
-pub(super) fn put_held(out: &mut Vec<u8>, field: u32, value: &Value, charge: u64) {
+pub(super) fn put_held(out: &mut TryBytes, field: u32, value: &Value, charge: u64) {
     let value_len = value.encoded_len();
     let charge_len = if charge == 0 { 0 } else { varint_field_len(2, charge) };
     put_len(out, field, len_field_len(1, value_len) + charge_len);
@@ -195,12 +196,37 @@ pub(super) fn unknown(field: &Field<'_>) -> Bad {
     Bad::new(Fault::Unknown { number: u64::from(field.number) })
 }
 
+/// Appends an entry to a list whose length the snapshot decides.
+pub(super) fn push<T>(list: &mut Vec<T>, entry: T) -> Result<(), Bad> {
+    let byte_count = list.len().saturating_add(1).saturating_mul(size_of::<T>());
+    list.try_reserve(1).map_err(|_| ValueError::AllocationFailed { byte_count })?;
+    list.push(entry);
+    Ok(())
+}
+
+/// [`push`] of an entry that is read from the field `name`.
+pub(super) fn push_named<T>(list: &mut Vec<T>, entry: Result<T, Bad>, name: &str) -> Result<(), Bad> {
+    let entry = entry.and_then(|entry| push(list, entry));
+    entry.numbered(list.len()).named(name)
+}
+
+/// A copy of bytes as many as the snapshot says.
+pub(super) fn copy(bytes: &[u8]) -> Result<Vec<u8>, Bad> {
+    let mut copy = Vec::new();
+    let byte_count = bytes.len();
+    copy.try_reserve_exact(byte_count).map_err(|_| ValueError::AllocationFailed { byte_count })?;
+    copy.extend_from_slice(bytes);
+    Ok(copy)
+}
+
 /// What the fields of a message hold.
 pub(super) trait Read<'a> {
     /// A peer.
     fn peer(&self) -> Result<PeerId, Bad>;
     /// A text.
     fn text(&self) -> Result<&'a str, Bad>;
+    /// A copy of a text.
+    fn string(&self) -> Result<String, Bad>;
     /// A moment.
     fn moment(&self) -> Result<Remaining, Bad>;
     /// Whether it is so.
@@ -225,6 +251,15 @@ impl<'a> Read<'a> for Field<'a> {
         str::from_utf8(bytes.rest()).map_err(|_| Bad::new(ValueError::NotUtf8 { at: bytes.at() }))
     }
 
+    fn string(&self) -> Result<String, Bad> {
+        let text = self.text()?;
+        let mut copy = String::new();
+        let byte_count = text.len();
+        copy.try_reserve_exact(byte_count).map_err(|_| ValueError::AllocationFailed { byte_count })?;
+        copy.push_str(text);
+        Ok(copy)
+    }
+
     fn moment(&self) -> Result<Remaining, Bad> {
         Ok(Remaining(unzigzag(self.varint()?)))
     }
@@ -241,7 +276,7 @@ impl<'a> Read<'a> for Field<'a> {
         let mut bytes = self.bytes()?;
         let mut numbers = Vec::new();
         while !bytes.is_empty() {
-            numbers.push(bytes.varint()?);
+            push(&mut numbers, bytes.varint()?)?;
         }
         Ok(numbers)
     }

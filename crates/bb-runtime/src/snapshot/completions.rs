@@ -14,7 +14,7 @@ use crate::ComponentError;
 use crate::contracts::Pending;
 use crate::ingress::Completed;
 
-pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     cx.ingress.look(|_, completions| {
         for completed in completions {
             message(out, 1, |out| {
@@ -42,7 +42,7 @@ pub(super) fn load(section: &[u8], capacity: usize) -> Result<VecDeque<Completed
                 1 => set(&mut wait, &field, field.varint()?)?,
                 2 => values.push(field.value().numbered(values.len()).named("values")?),
                 3 => set(&mut has_failed, &field, field.flag()?)?,
-                4 => set(&mut failure, &field, field.text()?.to_owned())?,
+                4 => set(&mut failure, &field, field.string()?)?,
                 _ => return Err(unknown(&field)),
             }
             Ok(())

@@ -24,7 +24,7 @@ pub(super) struct Saved<'a> {
     state: &'a [u8],
 }
 
-pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     for (slot, component) in cx.engine.components.iter() {
         let slot = cx.engine.lowered.slots[slot as usize].name.as_str();
         let type_name = component.type_name();
@@ -33,9 +33,9 @@ pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), Snapsho
         put_bytes(out, 2, type_name.as_bytes());
         let state = open(out, 3);
         // The component writes behind all that is written already; nothing of it is copied.
-        let mut writer = StateWriter::from(std::mem::take(out));
+        let mut writer = StateWriter::behind(std::mem::take(out));
         let saved = catch_unwind(AssertUnwindSafe(|| component.save(&mut writer)));
-        *out = writer.into_bytes();
+        *out = writer.into_inner();
         let (slot, type_name) = (slot.to_owned(), type_name.to_owned());
         match saved {
             Ok(Ok(())) => {}

@@ -41,7 +41,7 @@ pub(super) struct Counted {
     pub(super) governor: (governor::Counters, u64),
 }
 
-pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     let engine = cx.engine;
     let (book, governor) = (engine.peers.book.counters(), engine.peers.governor.counters());
     let dropped = engine.wire.outbound.dropped();

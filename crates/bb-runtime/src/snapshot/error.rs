@@ -2,6 +2,7 @@
 
 use bb_framework::StateError;
 use bb_ir::wire_codec::ValueError;
+use bb_ir::wire_codec::write::NoMemory;
 use thiserror::Error;
 
 use crate::{ComponentError, PeerId};
@@ -10,6 +11,9 @@ use crate::{ComponentError, PeerId};
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SnapshotError {
+    /// Memory for the snapshot could not be had.
+    #[error(transparent)]
+    AllocationFailed(#[from] NoMemory),
     /// The node is not quiet, and a quiet one was asked for.
     #[error("the {queue} has {queued} entries; step until it is empty, or take a snapshot at any time")]
     BusNotDrained {

@@ -24,7 +24,7 @@ pub(super) struct Saved {
     pub(super) leases: Vec<(u32, VecDeque<u64>)>,
 }
 
-pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     let engine = cx.engine;
     for held in cx.executions.iter().filter_map(|&index| engine.executions.at(index)) {
         message(out, 1, |out| {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use bb_ir::Digest;
+use bb_ir::wire_codec::write::{NoMemory, Sink as _, TryBytes};
 use bytes::Bytes;
 
 use super::codec::MAX_LENGTH;
@@ -59,7 +60,7 @@ pub(crate) struct Identity {
 /// Collects sections behind the room for their header.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    pub(crate) out: Vec<u8>,
+    pub(crate) out: TryBytes,
     sections: Vec<(u32, Range<usize>)>,
     capacity: usize,
 }
@@ -68,7 +69,9 @@ impl Writer {
     /// A writer of at most `capacity` sections.
     pub(crate) fn new(capacity: usize) -> Self {
         let header = FIXED + capacity * ENTRY + HASH;
-        Self { out: vec![0; header], sections: Vec::with_capacity(capacity), capacity }
+        let mut out = TryBytes::default();
+        (0..header).for_each(|_| out.put(&[0]));
+        Self { out, sections: Vec::with_capacity(capacity), capacity }
     }
 
     /// Ends the section that began where the one before ended.
@@ -78,18 +81,20 @@ impl Writer {
     }
 
     /// A digest of the sections written so far.
-    pub(crate) fn digest(&self) -> Digest {
+    pub(crate) fn digest(&self) -> Result<Digest, SnapshotError> {
+        self.out.check()?;
         let mut hasher = blake3::Hasher::new();
         for (number, place) in &self.sections {
             hasher.update(&number.to_le_bytes());
             hasher.update(&(place.len() as u64).to_le_bytes());
             hasher.update(&self.out[place.clone()]);
         }
-        Digest(*hasher.finalize().as_bytes())
+        Ok(Digest(*hasher.finalize().as_bytes()))
     }
 
     /// Writes the header.
     pub(crate) fn finish(mut self, identity: Identity) -> Result<NodeSnapshot, SnapshotError> {
+        self.out.check()?;
         let byte_count = self.out.len();
         if byte_count > MAX_LENGTH {
             return Err(SnapshotError::TooLarge { byte_count, cap: MAX_LENGTH });
@@ -99,7 +104,7 @@ impl Writer {
         let written = write_header(identity, false, self.sections.len(), entries);
         self.out[..header].copy_from_slice(&written);
         Ok(NodeSnapshot {
-            bytes: Bytes::from(self.out),
+            bytes: Bytes::from(self.out.into_bytes()?),
             program: identity.program,
             peer: identity.peer,
             incarnation: identity.incarnation,
@@ -148,15 +153,19 @@ impl NodeSnapshot {
     }
 
     /// The bytes to keep, with a keyed hash that only an owner of `key` can make.
-    pub fn encode_with_key(&self, key: &[u8; 32]) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// [`NoMemory`]: these are other bytes than those that are held.
+    pub fn encode_with_key(&self, key: &[u8; 32]) -> Result<Vec<u8>, NoMemory> {
         let identity = Identity { program: self.program, peer: self.peer, incarnation: self.incarnation };
         let sections = self.sections.iter().map(|(number, place)| (*number, &self.bytes[place.clone()]));
         let mut out = write_header(identity, true, self.sections.len(), sections);
         let mac = blake3::keyed_hash(key, &out[out.len() - HASH..]);
-        out.reserve_exact(HASH + self.bytes.len());
+        let byte_count = out.len() + HASH + self.bytes.len();
+        out.try_reserve_exact(HASH + self.bytes.len()).map_err(|_| NoMemory { byte_count })?;
         out.extend_from_slice(mac.as_bytes());
         out.extend_from_slice(&self.bytes[self.sections_start()..]);
-        out
+        Ok(out)
     }
 
     /// Reads what [`NodeSnapshot::encode`] or [`NodeSnapshot::encode_with_key`] wrote, and checks every hash; a keyed

@@ -9,7 +9,7 @@ use bb_ir::wire_codec::{Cursor, DecodeLimits, scan};
 
 use super::SnapshotError;
 use super::codec::{
-    At, Bad, Read, close, fields, index32, list, message, open, put_number, put_peer, set, unknown,
+    At, Bad, Read, close, copy, fields, index32, list, message, open, put_number, put_peer, set, unknown,
 };
 use super::save::Saving;
 use crate::engine::dense::{Region, Target};
@@ -17,7 +17,7 @@ use crate::engine::execution::Execution;
 use crate::engine::frame::{Held, SavedFrame};
 use crate::engine::inbound::held;
 
-pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     let engine = cx.engine;
     let mut number = 0;
     for (execution, index) in cx.executions.clone().into_iter().zip(0..) {
@@ -109,7 +109,7 @@ fn frame(
             2 => set(&mut region, &field, index32(field.varint()?)?)?,
             3 => set(&mut source, &field, field.peer()?)?,
             4 => set(&mut answers, &field, answer(field.bytes()?).named("answers")?)?,
-            5 => set(&mut resolved, &field, field.bytes()?.rest().to_vec())?,
+            5 => set(&mut resolved, &field, copy(field.bytes()?.rest())?)?,
             9 => set(&mut component, &field, index32(field.varint()?)?)?,
             6 => set(&mut fired, &field, field.varint()?)?,
             7 => {

@@ -10,7 +10,7 @@ use super::permits::needed;
 use super::save::Saving;
 use crate::engine::frame::SavedFrame;
 
-pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     let number = |&(frame, op): &(u32, u32)| match cx.frame_number(frame) {
         Some(number) => (u64::from(number) + 1, u64::from(op)),
         None => (0, 0),

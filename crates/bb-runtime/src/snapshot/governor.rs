@@ -6,14 +6,15 @@ use bb_ir::wire_codec::Cursor;
 use bb_ir::wire_codec::write::put_fixed64;
 
 use super::codec::{
-    At, Bad, Read, fields, index32, message, put_flag, put_moment, put_number, put_peer, set, unknown,
+    At, Bad, Read, fields, index32, message, push_named, put_flag, put_moment, put_number, put_peer, set,
+    unknown,
 };
 use super::save::Saving;
 use super::{Fault, SnapshotError};
 use crate::engine::peers::Peers;
 use crate::{NodeConfig, Time};
 
-pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     let state = cx.engine.peers.governor.state(cx.now);
     for peer in state.blocklist {
         put_peer(out, 1, peer);
@@ -65,12 +66,12 @@ pub(super) fn load(
     let mut allowed = Vec::new();
     fields(Cursor::new(section), |field| {
         match field.number {
-            1 => state.blocklist.push(field.peer().numbered(state.blocklist.len()).named("blocked")?),
+            1 => push_named(&mut state.blocklist, field.peer(), "blocked")?,
             2 => set(&mut has_allowlist, &field, field.flag()?)?,
-            3 => allowed.push(field.peer().numbered(allowed.len()).named("allowed")?),
+            3 => push_named(&mut allowed, field.peer(), "allowed")?,
             4 => {
                 let entry = field.bytes().map_err(Bad::from).and_then(failing);
-                state.failing.push(entry.numbered(state.failing.len()).named("failing")?);
+                push_named(&mut state.failing, entry, "failing")?;
             }
             5 => {
                 let entry = field.bytes().map_err(Bad::from).and_then(event);
@@ -80,7 +81,7 @@ pub(super) fn load(
             7 => {
                 let entry = field.bytes().map_err(Bad::from).and_then(resting);
                 let entries = &mut state.backoff.entries;
-                entries.push(entry.numbered(entries.len()).named("resting")?);
+                push_named(entries, entry, "resting")?;
             }
             _ => return Err(unknown(&field)),
         }

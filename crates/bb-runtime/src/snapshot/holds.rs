@@ -14,7 +14,7 @@ use super::save::Saving;
 use crate::engine::holds::{Holds, Records, Stashed};
 use crate::{Name, Value};
 
-pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     let engine = cx.engine;
     for (name, held) in &engine.holds.held {
         for stashed in held.values() {
@@ -61,7 +61,7 @@ pub(super) fn load(section: &[u8], charges: &[Charge], capacity: usize) -> Resul
     Ok(holds)
 }
 
-pub(super) fn save_records(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save_records(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     let engine = cx.engine;
     for (name, held) in &engine.records.last {
         let entry = open(out, 1);

@@ -18,7 +18,7 @@ pub(super) struct Identity {
     pub(super) targets: Vec<String>,
 }
 
-pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     if !cx.is_digest {
         put_number(out, 1, cx.now.as_nanos());
     }
@@ -37,7 +37,7 @@ pub(super) fn load(section: &[u8]) -> Result<Identity, Bad> {
     fields(Cursor::new(section), |field| {
         match field.number {
             number @ 1..=4 => set(&mut numbers[number as usize - 1], &field, field.varint()?)?,
-            5 => targets.push(field.text()?.to_owned()),
+            5 => targets.push(field.string()?),
             _ => return Err(unknown(&field)),
         }
         Ok(())

@@ -8,7 +8,7 @@ use bb_ir::wire_codec::Cursor;
 use bb_ir::wire_codec::write::put_bytes;
 
 use super::codec::{
-    Bad, Read, close, fields, index32, list, open, put_flag, put_number, put_peer, set, unknown,
+    Bad, Read, close, copy, fields, index32, list, open, put_flag, put_number, put_peer, set, unknown,
 };
 use super::frames::charge_of;
 use super::save::Saving;
@@ -20,7 +20,7 @@ const ENVELOPE: u64 = 1;
 const EVENT: u64 = 2;
 const SEND_RESULT: u64 = 3;
 
-pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     let ingress = cx.ingress;
     ingress.look(|inputs, _| {
         for input in inputs {
@@ -75,7 +75,7 @@ fn input(entry: Cursor<'_>, targets: &[Arc<Target>], charges: &[Charge]) -> Resu
     fields(entry, |field| match field.number {
         1 => set(&mut kind, &field, field.varint()?),
         2 => set(&mut peer, &field, field.peer()?),
-        3 => set(&mut payload, &field, field.bytes()?.rest().to_vec()),
+        3 => set(&mut payload, &field, copy(field.bytes()?.rest())?),
         4 => set(&mut charge, &field, field.varint()?),
         5 => set(&mut target, &field, index32(field.varint()?)?),
         6 => set(&mut place, &field, index32(field.varint()?)?),

@@ -7,7 +7,7 @@ use super::SnapshotError;
 use super::codec::{Bad, Read, fields, list, message, put_number, unknown};
 use super::save::Saving;
 
-pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     for (name, value) in cx.engine.limits.entries() {
         message(out, 1, |out| {
             put_bytes(out, 1, name.as_bytes());

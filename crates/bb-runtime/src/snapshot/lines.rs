@@ -6,13 +6,13 @@ use bb_framework::Charge;
 use bb_ir::wire_codec::Cursor;
 
 use super::SnapshotError;
-use super::codec::{At, Bad, close, fields, index32, list, open, put_number, set, unknown};
+use super::codec::{Bad, close, fields, index32, list, open, push_named, put_number, set, unknown};
 use super::frames::load_held;
 use super::save::Saving;
 use crate::engine::dense::Target;
 use crate::node::lines::Lines;
 
-pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     let lines = cx.lines;
     for ((target, input), values) in lines.iter() {
         let entry = open(out, 1);
@@ -41,7 +41,7 @@ pub(super) fn load(
             match field.number {
                 1 => set(&mut target, &field, index32(field.varint()?)?)?,
                 2 => set(&mut input, &field, index32(field.varint()?)?)?,
-                3 => values.push(load_held(field.bytes()?, charges).numbered(values.len()).named("values")?),
+                3 => push_named(&mut values, load_held(field.bytes()?, charges), "values")?,
                 _ => return Err(unknown(&field)),
             }
             Ok(())

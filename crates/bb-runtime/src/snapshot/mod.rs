@@ -46,6 +46,8 @@ pub use format::{NodeSnapshot, SNAPSHOT_VERSION};
 #[cfg(feature = "std")]
 pub use store::{Disk, Folder, Found, SnapshotStore, StoreError};
 
+use bb_ir::wire_codec::write::TryBytes;
+
 use self::save::Saving;
 
 /// When a snapshot may be taken.
@@ -67,13 +69,13 @@ struct Table {
     name: &'static str,
     /// Whether it decides the future, and so is part of the state digest.
     decides: bool,
-    save: fn(&mut Saving<'_>, &mut Vec<u8>) -> Result<(), SnapshotError>,
+    save: fn(&mut Saving<'_>, &mut TryBytes) -> Result<(), SnapshotError>,
 }
 
 const fn table(
     number: u32,
     name: &'static str,
-    save: fn(&mut Saving<'_>, &mut Vec<u8>) -> Result<(), SnapshotError>,
+    save: fn(&mut Saving<'_>, &mut TryBytes) -> Result<(), SnapshotError>,
 ) -> Table {
     Table { number, name, decides: true, save }
 }

@@ -7,12 +7,14 @@ use bb_ir::wire_codec::write::put_bytes;
 use bytes::Bytes;
 
 use super::SnapshotError;
-use super::codec::{At, Bad, Read, fields, message, put_flag, put_number, put_peer, set, unknown};
+use super::codec::{
+    Bad, Read, copy, fields, message, push_named, put_flag, put_number, put_peer, set, unknown,
+};
 use super::save::Saving;
 use crate::NodeConfig;
 use crate::engine::wire::Outgoing;
 
-pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     let queue = &cx.engine.wire.outbound;
     for outgoing in queue.iter() {
         message(out, 1, |out| {
@@ -38,7 +40,7 @@ pub(super) fn load(
         match field.number {
             1 => {
                 let entry = field.bytes().map_err(Bad::from).and_then(outgoing);
-                messages.push(entry.numbered(messages.len()).named("messages")?);
+                push_named(&mut messages, entry, "messages")?;
             }
             2 => set(&mut count, &field, field.varint()?)?,
             3 => set(&mut bytes, &field, field.varint()?)?,
@@ -67,7 +69,7 @@ fn outgoing(entry: Cursor<'_>) -> Result<(Outgoing, usize), Bad> {
         _ => Err(unknown(&field)),
     })?;
     let peer = peer.ok_or_else(|| Bad::missing("peer"))?;
-    let bytes = Bytes::copy_from_slice(envelope.ok_or_else(|| Bad::missing("envelope"))?);
+    let bytes = Bytes::from(copy(envelope.ok_or_else(|| Bad::missing("envelope"))?)?);
     let byte_count = bytes.len();
     Ok((Outgoing { peer, bytes, redelivered: true }, byte_count))
 }

@@ -17,7 +17,7 @@ use super::{Fault, SnapshotError};
 use crate::engine::peers::{Heard, Peers};
 use crate::{Address, NodeConfig, PeerId, Time};
 
-pub(super) fn save_proofs(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save_proofs(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     for (peer, proof) in cx.engine.peers.proofs.iter() {
         message(out, 1, |out| {
             put_peer(out, 1, peer);
@@ -66,7 +66,7 @@ pub(super) fn load_proofs(section: &[u8], limits: &NodeConfig, peers: &mut Peers
     })
 }
 
-pub(super) fn save_rtt(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save_rtt(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     for (peer, rtt) in cx.engine.peers.rtt.iter() {
         message(out, 1, |out| {
             put_peer(out, 1, peer);
@@ -93,7 +93,7 @@ pub(super) fn load_rtt(section: &[u8], limits: &NodeConfig, peers: &mut Peers) -
     })
 }
 
-pub(super) fn save_pressure(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save_pressure(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     let now = cx.now;
     for (peer, held) in cx.engine.peers.backpressure.iter() {
         message(out, 1, |out| {
@@ -192,7 +192,7 @@ fn pressing(entry: Cursor<'_>, now: Time) -> Result<(PeerId, Pressing), Bad> {
 const ANSWERED: u64 = 1;
 const NOTICE: u64 = 2;
 
-pub(super) fn save_heard(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save_heard(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     for (peer, heard) in &cx.engine.peers.heard {
         message(out, 1, |out| {
             put_peer(out, 1, *peer);

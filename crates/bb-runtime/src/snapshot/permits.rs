@@ -18,7 +18,7 @@ use crate::engine::wait::WaitsFor;
 const LIMIT: u64 = 1;
 const QUEUE: u64 = 2;
 
-pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     for (key, permit) in &cx.engine.permits.held {
         if permit.waiting.is_empty() {
             continue;
@@ -33,7 +33,7 @@ pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), Snapsho
 }
 
 /// Writes the two fields of a key.
-pub(super) fn put_key(out: &mut Vec<u8>, key: &PermitKey) {
+pub(super) fn put_key(out: &mut super::TryBytes, key: &PermitKey) {
     let (kind, name) = match key {
         PermitKey::Limit(name) => (LIMIT, name),
         PermitKey::Queue(name) => (QUEUE, name),

@@ -12,7 +12,7 @@ use super::codec::{
 use super::save::Saving;
 use crate::Time;
 
-pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     for request in cx.engine.wire.requests.state(cx.now).requests {
         message(out, 1, |out| {
             put_moment(out, 1, request.deadline);

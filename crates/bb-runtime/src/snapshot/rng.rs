@@ -12,7 +12,7 @@ use super::save::Saving;
 /// The generator's position is a number below 2⁶⁸.
 const POSITION_HIGH_BITS: u32 = 4;
 
-pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     let RngState { seed, position } = cx.engine.rng.state();
     put_bytes(out, 1, &seed);
     put_fixed64(out, 2, position as u64);

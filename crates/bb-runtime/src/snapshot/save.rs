@@ -48,7 +48,7 @@ pub(crate) fn snapshot(
 /// It leaves out what only counts, the reading of the clock (moments are distances from it), the incarnation and the
 /// marks of envelopes that were queued before a restore.
 pub(crate) fn digest(engine: &Engine, ingress: &Ingress, lines: &Lines) -> Result<Digest, SnapshotError> {
-    Ok(Saving::new(engine, ingress, lines, true).write()?.digest())
+    Saving::new(engine, ingress, lines, true).write()?.digest()
 }
 
 impl<'a> Saving<'a> {
@@ -108,7 +108,7 @@ impl<'a> Saving<'a> {
     }
 
     /// Writes a value with its charge.
-    pub(super) fn put_held(&mut self, out: &mut Vec<u8>, field: u32, held: &Held) {
+    pub(super) fn put_held(&mut self, out: &mut super::TryBytes, field: u32, held: &Held) {
         let charge = held.charge.as_ref().map_or(0, |charge| self.charge_number(charge));
         codec::put_held(out, field, &held.value, charge);
     }

@@ -5,10 +5,10 @@ use bb_framework::{DedupWindow, MessageId};
 use bb_ir::wire_codec::Cursor;
 
 use super::SnapshotError;
-use super::codec::{Bad, Read, fields, list, message, put_number, put_peer, set, unknown};
+use super::codec::{Bad, Read, fields, list, message, push, put_number, put_peer, set, unknown};
 use super::save::Saving;
 
-pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     for (sender, id) in cx.engine.wire.seen.iter() {
         message(out, 1, |out| {
             put_peer(out, 1, sender);
@@ -30,7 +30,7 @@ pub(super) fn load(section: &[u8], evicted: u64, capacity: usize) -> Result<Dedu
             _ => Err(unknown(&field)),
         })?;
         let id = MessageId { incarnation: incarnation.unwrap_or(0), counter: counter.unwrap_or(0) };
-        state.messages.push((sender.ok_or_else(|| Bad::missing("sender"))?, id));
+        push(&mut state.messages, (sender.ok_or_else(|| Bad::missing("sender"))?, id))?;
         Ok(())
     })?;
     Ok(DedupWindow::from_state(&state, capacity)?)

@@ -8,7 +8,7 @@ use bb_ir::wire_codec::Cursor;
 use bb_ir::wire_codec::write::{put_bytes, unzigzag, zigzag};
 
 use super::codec::{
-    Bad, Read, fields, index32, list, message, put_number, put_peer, put_value, set, unknown,
+    Bad, Read, fields, index32, list, message, push, put_number, put_peer, put_value, set, unknown,
 };
 use super::save::Saving;
 use super::{Fault, SnapshotError};
@@ -31,7 +31,7 @@ struct Saved {
     second: u64,
 }
 
-pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     for step in &cx.engine.steps {
         let saved = describe(step, &cx.engine.targets, cx.now)?;
         message(out, 1, |out| {
@@ -183,7 +183,7 @@ fn describe(step: &EngineStep, targets: &[Arc<Target>], now: Time) -> Result<Sav
 pub(super) fn load(section: &[u8], targets: &[Arc<Target>], now: Time) -> Result<Vec<EngineStep>, Bad> {
     let mut steps = Vec::new();
     list(Cursor::new(section), "steps", |entry| {
-        steps.push(step(read(entry)?, targets, now)?);
+        push(&mut steps, step(read(entry)?, targets, now)?)?;
         Ok(())
     })?;
     Ok(steps)
@@ -194,7 +194,7 @@ fn read(entry: Cursor<'_>) -> Result<Saved, Bad> {
     let (mut text, mut value, mut peer) = (None, None, None);
     fields(entry, |field| match field.number {
         number @ (1..=6 | 10 | 11) => set(&mut numbers[number as usize - 1], &field, field.varint()?),
-        7 => set(&mut text, &field, field.text()?.to_owned()),
+        7 => set(&mut text, &field, field.string()?),
         8 => set(&mut value, &field, field.value()?),
         9 => set(&mut peer, &field, field.peer()?),
         _ => Err(unknown(&field)),

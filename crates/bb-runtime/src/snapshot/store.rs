@@ -170,7 +170,10 @@ impl<D: Disk> SnapshotStore<D> {
         let name = name_of(number);
         let unfinished = format!("{name}{UNFINISHED}");
         let written = match &self.key {
-            Some(key) => self.disk.write(&unfinished, &snapshot.encode_with_key(key)),
+            Some(key) => snapshot
+                .encode_with_key(key)
+                .map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))
+                .and_then(|bytes| self.disk.write(&unfinished, &bytes)),
             None => self.disk.write(&unfinished, &snapshot.encode()),
         };
         if let Err(source) = written {

@@ -5,7 +5,9 @@ use bb_framework::scheduler::State;
 use bb_ir::wire_codec::Cursor;
 
 use super::SnapshotError;
-use super::codec::{At, Bad, Read, fields, index32, message, put_flag, put_moment, put_number, set, unknown};
+use super::codec::{
+    Bad, Read, fields, index32, message, push_named, put_flag, put_moment, put_number, set, unknown,
+};
 use super::save::Saving;
 use crate::Time;
 use crate::engine::dense::Target;
@@ -15,7 +17,7 @@ use std::sync::Arc;
 /// Whether the node has been stepped, and the timers.
 pub(super) type Saved = (bool, Scheduler<(u32, u32)>);
 
-pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     let timers = &cx.engine.timers;
     put_flag(out, 1, timers.is_started);
     for (due, (target, region)) in timers.due.state(cx.now).timers {
@@ -41,7 +43,7 @@ pub(super) fn load(
             1 => set(&mut is_started, &field, field.flag()?)?,
             2 => {
                 let entry = field.bytes().map_err(Bad::from).and_then(|entry| timer(entry, targets));
-                state.timers.push(entry.numbered(state.timers.len()).named("timers")?);
+                push_named(&mut state.timers, entry, "timers")?;
             }
             _ => return Err(unknown(&field)),
         }

@@ -36,7 +36,7 @@ const ASKED_WORKING: u64 = 2;
 const ASKED_ANSWERED: u64 = 3;
 const ASKED_FAILED: u64 = 4;
 
-pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), SnapshotError> {
+pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     let engine = cx.engine;
     for (due, id, wait) in engine.waits.in_order() {
         let entry = open(out, 1);
@@ -72,7 +72,7 @@ pub(super) fn save(cx: &mut Saving<'_>, out: &mut Vec<u8>) -> Result<(), Snapsho
     Ok(())
 }
 
-fn put_call(cx: &mut Saving<'_>, out: &mut Vec<u8>, call: &Call) {
+fn put_call(cx: &mut Saving<'_>, out: &mut super::TryBytes, call: &Call) {
     put_number(out, 1, u64::from(call.send));
     for held in &call.captured {
         cx.put_held(out, 2, held);
@@ -272,7 +272,7 @@ fn asked(entry: Cursor<'_>) -> Result<(Asked, bool), Bad> {
         1 => set(&mut peer, &field, field.peer()?),
         2 => set(&mut request, &field, RequestId(field.array()?)),
         3 => set(&mut state, &field, field.varint()?),
-        4 => set(&mut failure, &field, field.text()?.to_owned()),
+        4 => set(&mut failure, &field, field.string()?),
         _ => Err(unknown(&field)),
     })?;
     let works = state == Some(ASKED_WORKING);

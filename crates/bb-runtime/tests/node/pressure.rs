@@ -8,8 +8,8 @@ use bb_framework::{DenyReason, MessageId, RequestId};
 use bb_ir::program::{Attribute, RegionKind, domains};
 use bb_runtime::envelope::{Correlation, Envelope, EnvelopeLimits, Fill, Notice, scan};
 use bb_runtime::{
-    Address, CompiledModel, Config, DeliveryError, EngineStep, Node, NodeConfig, OpError, Outcome, PeerId,
-    Time, Value, ValueType,
+    Address, CompiledModel, Config, DeliveryError, EngineStep, List, Node, NodeConfig, OpError, Outcome,
+    PeerId, Time, Value, ValueType,
 };
 
 use crate::common::components::Script;
@@ -285,7 +285,7 @@ fn an_answer_that_is_ready_after_the_deadline_is_not_sent() {
 fn a_long_tuple_of_a_peer_is_taken_and_charged_for_what_it_holds() {
     let model = program();
     let mut taker = node(HOST, &model, "Take");
-    let items: Arc<[Value]> = (0..3_000).map(Value::I64).collect();
+    let items: List<Value> = (0..3_000).map(Value::I64).collect();
     let tuple = Value::Tuple(items);
     let long = Envelope { fills: vec![Fill { port: 10, value: tuple.clone() }], ..message(&model, 0) };
     let bytes = long.encode();

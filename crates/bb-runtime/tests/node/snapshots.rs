@@ -382,7 +382,7 @@ fn a_key_keeps_out_snapshots_that_its_owner_did_not_write() {
     let node = node(1, &chain(3), "Chain");
     let snapshot = node.snapshot().unwrap();
     let (key, other) = ([1; 32], [2; 32]);
-    let signed = snapshot.encode_with_key(&key);
+    let signed = snapshot.encode_with_key(&key).unwrap();
     let decoded = NodeSnapshot::decode_with_key(signed.clone(), &key).unwrap();
     assert!(decoded.is_signed());
     assert_eq!(decoded.peer_id(), node.peer_id());
