@@ -6,7 +6,8 @@ use bb_dsl::{AggregatorSlot, DataSourceSlot, Fit, Graph, ModelSlot, Module, Peer
 ///
 /// Targets: `FedAvgRound.server` with the slots `model`, `test`, `aggregator` and `clients`, and `FedAvgRound.client`
 /// with `model` and `data`. Each invocation of the server is a round over all its clients; it hands out `loss` and
-/// `accuracy` (f64, of the new model on `test`) and `global` (the new parameters). Every client must answer.
+/// `accuracy` (f64, of the new model on `test`) and `global` (the new parameters). Every client must answer, unless
+/// [`quorum`](Self::quorum) asks for less.
 ///
 /// McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized Data", 2017, algorithm 1.
 ///
@@ -25,6 +26,7 @@ pub struct FedAvgRound {
     aggregator: AggregatorSlot,
     clients: PeerSelectorSlot,
     fit: Fit,
+    quorum: Quorum,
 }
 
 impl FedAvgRound {
@@ -42,7 +44,15 @@ impl FedAvgRound {
             aggregator: AggregatorSlot::named("aggregator"),
             clients: PeerSelectorSlot::named("clients"),
             fit,
+            quorum: Quorum::all().within(secs(60)),
         }
+    }
+
+    /// How many clients must answer, and within which time; all of them within a minute unless this says otherwise.
+    #[must_use]
+    pub fn quorum(mut self, quorum: Quorum) -> Self {
+        self.quorum = quorum;
+        self
     }
 }
 
@@ -60,7 +70,7 @@ impl Module for FedAvgRound {
                 let rows = self.model.fit(g, &self.data, self.fit);
                 (self.model.parameters(g), rows)
             });
-            let global = updates.fold(g, &self.aggregator, Quorum::all().within(secs(60)));
+            let global = updates.fold(g, &self.aggregator, self.quorum);
             self.model.load_parameters(g, global);
             let (loss, accuracy) = self.model.evaluate(g, &self.test);
             g.output("loss", loss);

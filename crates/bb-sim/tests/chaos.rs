@@ -22,6 +22,7 @@ fn nothing_is_lost_and_the_same_seeds_give_the_same_runs() {
     assert!(counts.messages_lost > 0 && counts.messages_repeated > 0 && counts.messages_of_strangers > 0);
     assert!(counts.completed > 1_000 && counts.failed > 0 && counts.invocations > 100, "{counts:?}");
     assert!(counts.snapshots > 100 && counts.restores > 10, "{counts:?}");
+    assert!(counts.ops_traced > 10_000 && counts.steps_of_twins > 10_000, "{counts:?}");
     assert!(counts.faults.len() >= 13, "{:?}", counts.faults);
 }
 

@@ -87,8 +87,9 @@ fn conclude(reports: &[Report]) -> ExitCode {
         println!("violation: {}\n{}  {}", failure.violation, failure.plan, failure.plan.command());
     }
     println!(
-        "{} runs, {:.1} simulated hours, {} steps",
+        "{} runs ({} healed and finished in time, the others had faults to the end), {:.1} simulated hours, {} steps",
         reports.len(),
+        counts.healed,
         counts.simulated.as_secs_f64() / 3_600.0,
         counts.steps
     );
@@ -107,7 +108,10 @@ fn conclude(reports: &[Report]) -> ExitCode {
         "invocations: {} accepted, {} undone by crashes; executions: {} completed, {} failed, {} cancelled",
         counts.invocations, counts.undone, counts.completed, counts.failed, counts.cancelled
     );
-    println!("snapshots: {} taken, {} nodes restored", counts.snapshots, counts.restores);
+    println!(
+        "snapshots: {} taken, {} nodes restored, {} steps of twins equal; {} ops traced",
+        counts.snapshots, counts.restores, counts.steps_of_twins, counts.ops_traced
+    );
     println!("{} violations", failures.len());
     println!("digest {}", Digest::of(&digests));
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytesandbrains::runtime::OpRef;
 use bytesandbrains::{EngineStep, ExecId, Node, Outcome, PeerId, Value};
 use thiserror::Error;
 
@@ -39,6 +40,20 @@ pub enum Violation {
         /// How much.
         count: usize,
     },
+    /// An op fired more often than there were frames to fire it in.
+    #[error("{peer}: execution {exec_id} fired {op} {count} times, {cap} is the most there can be")]
+    FiredTwice {
+        /// The node.
+        peer: PeerId,
+        /// The execution.
+        exec_id: ExecId,
+        /// The op.
+        op: String,
+        /// How often.
+        count: usize,
+        /// How often it can be.
+        cap: usize,
+    },
     /// What was accepted is gone without an end.
     #[error("{peer}: execution {exec_id} is gone, and nobody said how it ended")]
     Lost {
@@ -56,6 +71,16 @@ pub enum Violation {
         exec_id: ExecId,
         /// What became of it.
         what: String,
+    },
+    /// A node that was made from a snapshot goes on in another way than the one that was saved.
+    #[error("{peer}: its twin said {got}, and it said {expected}")]
+    OtherTwin {
+        /// The node.
+        peer: PeerId,
+        /// What the twin said.
+        got: String,
+        /// What the node said.
+        expected: String,
     },
     /// More of something than there may be.
     #[error("{peer}: {count} {what}, {cap} is the cap")]
@@ -122,7 +147,21 @@ pub(super) struct Ledger {
     /// Those that nothing kept from ending well.
     pub(super) unhindered: BTreeSet<ExecId>,
     last: Option<ExecId>,
+    /// What each execution fired, as far as its node says so.
+    fired: BTreeMap<ExecId, Fired>,
 }
+
+/// What an execution fired.
+#[derive(Clone, Debug)]
+struct Fired {
+    /// The region that it began in; of any other it has a frame for each answer.
+    region: u32,
+    /// How often, by region and op.
+    ops: BTreeMap<(u32, u32), usize>,
+}
+
+/// Answers that one request can get: no more than there are nodes.
+const ANSWERS: usize = 8;
 
 impl Ledger {
     pub(super) fn accept(
@@ -160,7 +199,15 @@ impl Ledger {
                 }
                 (exec_id, "an event")
             }
-            EngineStep::AsyncSuspended { exec_id, .. } => (exec_id, "a wait"),
+            EngineStep::AsyncSuspended { exec_id, op, .. } => {
+                self.see(*exec_id, op);
+                (exec_id, "a wait")
+            }
+            EngineStep::OpCompleted { exec_id, op } => {
+                self.fire(peer, *exec_id, op)?;
+                counts.ops_traced += 1;
+                (exec_id, "an op")
+            }
             EngineStep::OpFailed { exec_id, .. } => (exec_id, "a failure"),
             EngineStep::WireTimeout { exec_id, .. } => (exec_id, "a timeout"),
             EngineStep::ExecutionFinished { exec_id, outcome } => {
@@ -174,6 +221,7 @@ impl Ledger {
                     return Err(Violation::NotHealed { peer, exec_id: *exec_id, what });
                 }
                 self.open.remove(exec_id);
+                self.fired.remove(exec_id);
                 if self.ended.insert(*exec_id) {
                     return Ok(());
                 }
@@ -183,6 +231,22 @@ impl Ledger {
         };
         if self.ended.contains(exec_id) {
             return Err(Violation::AfterTheEnd { peer, exec_id: *exec_id, what: what.to_owned() });
+        }
+        Ok(())
+    }
+
+    /// The first op that is heard of is of the region that the execution began in.
+    fn see(&mut self, exec_id: ExecId, op: &OpRef) -> &mut Fired {
+        self.fired.entry(exec_id).or_insert_with(|| Fired { region: op.region, ops: BTreeMap::new() })
+    }
+
+    fn fire(&mut self, peer: PeerId, exec_id: ExecId, op: &OpRef) -> Result<(), Violation> {
+        let fired = self.see(exec_id, op);
+        let cap = if op.region == fired.region { 1 } else { ANSWERS };
+        let count = fired.ops.entry((op.region, op.index)).or_default();
+        *count += 1;
+        if *count > cap {
+            return Err(Violation::FiredTwice { peer, exec_id, op: op.to_string(), count: *count, cap });
         }
         Ok(())
     }
@@ -266,6 +330,26 @@ mod tests {
         assert_eq!(take(&mut ledger, &event(3, 5)), Ok(()));
         assert_eq!(take(&mut ledger, &end(3, Outcome::Completed)), Ok(()));
         assert!(ledger.open.is_empty());
+    }
+
+    fn fired(counter: u64, region: u32, index: u32) -> EngineStep {
+        let op = OpRef {
+            module: "M".into(),
+            region,
+            index,
+            op: bytesandbrains::ir::program::OpId::new("d", "Op"),
+            span: Default::default(),
+        };
+        EngineStep::OpCompleted { op, exec_id: id(counter) }
+    }
+
+    #[test]
+    fn an_op_that_fires_twice_is_one_unless_there_are_answers_for_it() {
+        let mut ledger = ledger();
+        for step in [fired(3, 0, 1), fired(3, 0, 2), fired(3, 1, 1), fired(3, 1, 1), fired(4, 0, 1)] {
+            assert_eq!(take(&mut ledger, &step), Ok(()));
+        }
+        assert!(matches!(take(&mut ledger, &fired(3, 0, 1)), Err(Violation::FiredTwice { .. })));
     }
 
     #[test]

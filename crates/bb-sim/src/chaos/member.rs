@@ -10,6 +10,7 @@ use bytesandbrains::{Address, Config, Node, NodeConfig, PeerId, Time, install};
 use super::clock::LocalClock;
 use super::disk::{FaultyDisk, WriteFault};
 use super::ledger::Ledger;
+use super::twin::Twin;
 use super::workload::Part;
 use super::{Counts, Violation};
 
@@ -27,6 +28,8 @@ pub(super) struct Member {
     pub(super) down_until: Time,
     pub(super) slow_until: Time,
     pub(super) wake: Option<Time>,
+    /// A node made from the last snapshot, which goes along.
+    pub(super) twin: Option<Twin>,
     known: Vec<PeerId>,
     stranger_is_blocked: Option<PeerId>,
     seed: u64,
@@ -56,6 +59,7 @@ impl Member {
             down_until: Time::ZERO,
             slow_until: Time::ZERO,
             wake: Some(Time::ZERO),
+            twin: None,
             known,
             stranger_is_blocked: blocked,
             seed: rng.u64(),
@@ -72,7 +76,9 @@ impl Member {
         let limits = NodeConfig::edge()
             .with_ingress_queue(16)
             .with_pending_deadline(Duration::from_secs(20))
-            .with_request_deadline(Duration::from_secs(10));
+            .with_request_deadline(Duration::from_secs(10))
+            // Some say what they run, others take the paths of those that do not.
+            .with_trace_ops(self.seed.is_multiple_of(2));
         let config: Config = self.part.config.clone().seed(self.seed).node(limits);
         let address = address(self.peer);
         let node = install(self.peer, [address], self.part.model.clone(), &[self.part.target], config);
@@ -99,6 +105,7 @@ impl Member {
         if digest != other {
             return Err(self.violation(format!("it restores to {other}, and was taken of {digest}")));
         }
+        self.twin = Some(Twin::new(twin));
         counts.snapshots += 1;
         // Disks that lie again and again lose everything, whoever writes to them.
         let fault = fault.filter(|fault| *fault != WriteFault::Torn || !self.has_torn);
@@ -119,7 +126,7 @@ impl Member {
 
     /// The node is gone, and with it what it accepted since it was saved.
     pub(super) fn crash(&mut self, until: Time) {
-        self.node = None;
+        (self.node, self.twin) = (None, None);
         self.down_until = self.down_until.max(until);
         self.wake = Some(self.down_until);
     }

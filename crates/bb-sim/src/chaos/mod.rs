@@ -2,8 +2,9 @@
 //!
 //! [`run`] plays a [`Plan`]: nodes of a [`Workload`] with clocks of their own, a network that loses, repeats, delays and
 //! cuts, nodes that pause, crash and come back from what their disks kept, and somebody who knows every id. After each step of a node its invariants
-//! are checked: nothing is lost, nothing ends twice, nothing is left behind, every cap holds. [`simulate`] runs a seed and,
-//! if something does not hold, looks for the shortest plan that shows it.
+//! are checked: nothing is lost, nothing ends twice, no op fires twice, nothing is left behind, every cap holds. Of each
+//! snapshot a twin is made, which has the digest of the node, goes along with it and says what it says. [`simulate`] runs
+//! a seed and, if something does not hold, looks for the shortest plan that shows it.
 //!
 //! Half of the seeds have faults to the end; in the others all heals, and then everything accepted must end within a
 //! bounded time and a new request to everybody must succeed.
@@ -16,6 +17,7 @@ mod network;
 mod plan;
 mod report;
 mod stranger;
+mod twin;
 mod workload;
 mod world;
 

@@ -10,6 +10,8 @@ use super::{Fault, Plan, Violation};
 /// What happened in a run, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// Runs in which all healed, and everything accepted ended in time.
+    pub healed: u64,
     /// Virtual time.
     pub simulated: Duration,
     /// Actions that were played, by kind.
@@ -38,6 +40,10 @@ pub struct Counts {
     pub snapshots: u64,
     /// Nodes that went on from a snapshot.
     pub restores: u64,
+    /// Ops that were seen to fire, none of them twice.
+    pub ops_traced: u64,
+    /// Steps of nodes made from snapshots, each equal to that of the node that was saved.
+    pub steps_of_twins: u64,
     /// Steps of nodes, after each of which the invariants were checked.
     pub steps: u64,
 }
@@ -77,6 +83,7 @@ impl Report {
 impl Counts {
     /// Adds those of another run.
     pub fn add(&mut self, other: &Self) {
+        self.healed += other.healed;
         self.simulated += other.simulated;
         for (fault, count) in &other.faults {
             *self.faults.entry(*fault).or_default() += count;
@@ -93,6 +100,8 @@ impl Counts {
         self.undone += other.undone;
         self.snapshots += other.snapshots;
         self.restores += other.restores;
+        self.ops_traced += other.ops_traced;
+        self.steps_of_twins += other.steps_of_twins;
         self.steps += other.steps;
     }
 }

@@ -4,12 +4,12 @@ use bb_learn::aggregators::FedAvg;
 use bb_learn::data::{Dataset, DatasetError, InMemoryConfig, InMemoryData};
 use bb_learn::models::{Init, Mlp, ModelError};
 use bb_learn::onnx_model::{OnnxModel, OnnxModelConfig, OnnxModelError, OnnxModelOptions};
+use bb_learn::programs::FedAvgRound;
 use bb_learn::selectors::AllPeers;
 use bytesandbrains::compiler::Diagnostics;
 use bytesandbrains::cpu::CpuBackend;
 use bytesandbrains::dsl::{
-    AggregatorSlot, BuildError, DataSourceSlot, Fit, Graph, ModelSlot, Module, Output, PeerSelectorSlot,
-    Quorum, ValueType, millis, secs,
+    BuildError, Fit, Graph, Module, Output, PeerSelectorSlot, Quorum, ValueType, millis, secs,
 };
 use bytesandbrains::framework::Rng;
 use bytesandbrains::{CompiledModel, Compiler, Config, PeerId, Tensor, Value};
@@ -82,13 +82,16 @@ impl Workloads {
     /// # Errors
     /// [`WorkloadSetupError`].
     pub fn new() -> Result<Self, WorkloadSetupError> {
+        let quorum = Quorum::at_least(2).within(secs(15));
+        let round = FedAvgRound::new(Fit::epochs(1).batch(4)).quorum(quorum);
         let federated = Compiler::new()
             .bind_backend::<CpuBackend>("compute")
             .bind_model::<OnnxModel>("model")
             .bind_data_source::<InMemoryData>("data")
+            .bind_data_source::<InMemoryData>("test")
             .bind_aggregator::<FedAvg>("aggregator")
             .bind_peer_selector::<AllPeers>("clients")
-            .compile(Federated::default().build()?)?;
+            .compile(round.build()?)?;
         let gossip = Compiler::new()
             .bind_peer_selector::<AllPeers>("view")
             .compile(Gossip(PeerSelectorSlot::named("view")).build()?)?;
@@ -132,8 +135,11 @@ impl Workloads {
             Workload::Federated => (0..4)
                 .map(|node| {
                     let rows = InMemoryConfig::new(self.rows.clone());
-                    let config = Config::new().with("model", self.model.clone()).with("data", rows);
-                    let target = if node == 0 { "Federated.server" } else { "Federated.client" };
+                    let config = Config::new().with("model", self.model.clone());
+                    let (target, config) = match node {
+                        0 => (FedAvgRound::SERVER, config.with("test", rows)),
+                        _ => (FedAvgRound::CLIENT, config.with("data", rows)),
+                    };
                     part(&self.federated, target, config, node == 0)
                 })
                 .collect(),
@@ -208,45 +214,6 @@ impl Module for Gossip {
             let mine = g.random_u64().after(tick);
             let others = self.0.all(g).after(tick);
             g.send(others, mine).to("peer").then(|g, theirs| g.output("theirs", theirs));
-        });
-    }
-}
-
-struct Federated {
-    model: ModelSlot,
-    data: DataSourceSlot,
-    aggregator: AggregatorSlot,
-    clients: PeerSelectorSlot,
-}
-
-impl Default for Federated {
-    fn default() -> Self {
-        Self {
-            model: ModelSlot::named("model"),
-            data: DataSourceSlot::named("data"),
-            aggregator: AggregatorSlot::named("aggregator"),
-            clients: PeerSelectorSlot::named("clients"),
-        }
-    }
-}
-
-impl Module for Federated {
-    fn name(&self) -> &str {
-        "Federated"
-    }
-
-    fn body(&self, g: &mut Graph) {
-        g.on("server", |g| {
-            let global = self.model.parameters(g);
-            let clients = self.clients.all(g);
-            let updates = g.call(clients, global).at("client", |g, global| {
-                self.model.load_parameters(g, global);
-                let rows = self.model.fit(g, &self.data, Fit::epochs(1).batch(4));
-                (self.model.parameters(g), rows)
-            });
-            let global = updates.fold(g, &self.aggregator, Quorum::at_least(2).within(secs(15)));
-            self.model.load_parameters(g, global);
-            g.output("global", global);
         });
     }
 }

@@ -10,7 +10,7 @@ use super::disk::WriteFault;
 use super::member::{Member, peer};
 use super::network::{FaultyNetwork, Packet};
 use super::plan::{FAULTS, HEALING};
-use super::{Action, Counts, Failure, Fault, Plan, Report, Violation, Workload, Workloads, stranger};
+use super::{Action, Counts, Failure, Fault, Plan, Report, Violation, Workload, Workloads, stranger, twin};
 
 /// How rarely a slow host lets its node work.
 const SLOW: Duration = Duration::from_millis(700);
@@ -36,6 +36,7 @@ struct World<'w> {
 pub fn run(workloads: &Workloads, plan: &Plan) -> Report {
     let played = World::new(workloads, plan).and_then(|mut world| {
         let played = world.play();
+        world.counts.healed = u64::from(plan.heals);
         world.counts.simulated = world.now.since(Time::ZERO);
         match played {
             Ok(()) => Ok((world.counts, world.digest)),
@@ -205,7 +206,9 @@ impl<'w> World<'w> {
         let now = self.now;
         let member = &mut self.members[place];
         let Some(node) = member.node.as_mut().filter(|_| now >= member.paused_until) else { return Ok(()) };
-        match node.invoke(member.part.target, &given) {
+        let invoked = node.invoke(member.part.target, &given);
+        twin::invoke(&mut member.twin, (member.part.target, &given), &invoked, member.peer)?;
+        match invoked {
             Ok(exec_id) => {
                 self.counts.invocations += 1;
                 member.ledger.accept(member.peer, exec_id, expected)?;
@@ -232,7 +235,9 @@ impl<'w> World<'w> {
             return Ok(());
         };
         if is_slow {
-            match node.ingress_handle().deliver_inbound(source, &packet.bytes) {
+            let taken = node.ingress_handle().deliver_inbound(source, &packet.bytes);
+            twin::push(&mut member.twin, source, &packet.bytes, taken.is_ok());
+            match taken {
                 Ok(()) => self.counts.messages_accepted += 1,
                 Err(_) => self.counts.messages_refused += 1,
             }
@@ -243,7 +248,9 @@ impl<'w> World<'w> {
         }
         let before = packet.from.is_none().then(|| essence(node));
         let stats = node.engine_stats();
-        match node.deliver_inbound(source, &packet.bytes) {
+        let delivered = node.deliver_inbound(source, &packet.bytes);
+        twin::deliver(&mut member.twin, (source, &packet.bytes), &delivered, member.peer)?;
+        match delivered {
             Ok(()) => self.counts.messages_accepted += 1,
             Err(error) => {
                 self.counts.messages_refused += 1;
@@ -285,9 +292,12 @@ impl<'w> World<'w> {
         }
         let local = self.members[place].clock.local(now);
         for _ in 0..STEPS_AT_ONCE {
-            let Some(node) = &mut self.members[place].node else { return Ok(()) };
+            let Member { node: Some(node), twin, peer, .. } = &mut self.members[place] else {
+                return Ok(());
+            };
             let steps = node.step(local);
             self.counts.steps += 1;
+            twin::step(twin, local, &steps, *peer, &mut self.counts)?;
             self.take(place, steps)?;
             let member = &self.members[place];
             let Some(node) = &member.node else { return Ok(()) };
@@ -300,6 +310,7 @@ impl<'w> World<'w> {
         let Some(node) = &mut member.node else { return Ok(()) };
         if node.next_deadline().is_none_or(|deadline| deadline > local) {
             let idle = node.step(local);
+            twin::step(&mut member.twin, local, &idle, member.peer, &mut self.counts)?;
             if !idle.is_empty() {
                 let what = format!("{idle:?}");
                 return Err(Violation::WorkBeforeDeadline { peer: member.peer, what });
@@ -336,11 +347,13 @@ impl<'w> World<'w> {
         let seen = bytes.clone();
         let is_sent = self.network.send(self.now, Packet { from: Some(from), to, bytes }, &mut self.counts);
         if self.rng.below(4) == 0
-            && let Some(node) = &self.members[from].node
+            && let Member { node: Some(node), twin, .. } = &mut self.members[from]
         {
             // A host that says what became of its sends, and may err.
             let result = if is_sent { SendResult::Delivered } else { SendResult::Failed };
-            if node.ingress_handle().send_result(peer(to), result).is_ok() {
+            let taken = node.ingress_handle().send_result(peer(to), result).is_ok();
+            twin::send_result(twin, peer(to), result, taken);
+            if taken {
                 self.wake(from);
             }
         }
