@@ -4,6 +4,7 @@
 //! write. Each check is a [`step::Step`], which names the command that mends it.
 
 mod ci;
+mod coverage;
 mod fix;
 mod fuzz;
 mod onnx_suite;
@@ -38,6 +39,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Prints which lines of framework, codecs and snapshots the tests run; needs cargo-tarpaulin
+    Coverage,
     /// Formats, applies what clippy can, generates code
     Fix,
     /// Runs every fuzz target and prints its executions and crashes; needs cargo-fuzz
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Ci { skip } => ci::run(&root, &skip),
         Command::Codegen { check } => step::run_all(vec![step::codegen(&root, check)]),
+        Command::Coverage => coverage::run(&root),
         Command::Fix => fix::run(&root),
         Command::Fuzz { seconds, target } => fuzz::run(&root, seconds, &target),
         Command::Loom => step::run_all(vec![ci::loom(&root)]),
