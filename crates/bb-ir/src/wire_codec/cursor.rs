@@ -148,12 +148,17 @@ impl<'a> Cursor<'a> {
     /// [`WireError::Truncated`], [`WireError::Varint`].
     #[inline]
     pub fn varint(&mut self) -> Result<u64, WireError> {
-        // Most keys, lengths and numbers take one byte.
+        // Most keys, lengths and numbers take one byte or two.
         match self.bytes {
             [byte @ ..0x80, rest @ ..] => {
                 self.bytes = rest;
                 self.at += 1;
                 Ok(u64::from(*byte))
+            }
+            [low, high @ ..0x80, rest @ ..] => {
+                self.bytes = rest;
+                self.at += 2;
+                Ok(u64::from(*low & 0x7f) | u64::from(*high) << 7)
             }
             _ => self.long_varint(),
         }
@@ -177,6 +182,30 @@ impl<'a> Cursor<'a> {
             left @ ..10 => Err(WireError::Truncated { at: start + left }),
             _ => Err(WireError::Varint { at: start }),
         }
+    }
+
+    /// Goes over the next byte if it is this one.
+    #[inline]
+    pub(super) fn goes_over(&mut self, byte: u8) -> bool {
+        match self.bytes {
+            [next, rest @ ..] if *next == byte => {
+                self.bytes = rest;
+                self.at += 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes a length and as many bytes, if they are there.
+    #[inline]
+    pub(super) fn counted(&mut self) -> Option<Self> {
+        let length = usize::try_from(self.varint().ok()?).ok()?;
+        let (body, rest) = self.bytes.split_at_checked(length)?;
+        let inner = Self { bytes: body, at: self.at };
+        self.at += length;
+        self.bytes = rest;
+        Some(inner)
     }
 
     /// The position of the next byte.

@@ -1,7 +1,7 @@
 //! The oneof of a value, read without decoding what it holds.
 
 use super::write::unzigzag;
-use super::{Cursor, ValueError};
+use super::{Cursor, Field, ValueError};
 
 /// What a `Value` message holds, borrowed from its bytes.
 #[derive(Clone, Copy)]
@@ -34,29 +34,38 @@ impl<'a> Kind<'a> {
         let start = cursor.at();
         let mut kind = None;
         while let Some(field) = cursor.field()? {
-            let held = match field.number {
-                1 => match field.varint()? {
-                    0 => return Err(ValueError::FalseTrigger { at: field.at }),
-                    _ => Self::Trigger,
-                },
-                2 => Self::Bool(field.varint()? != 0),
-                3 => Self::I64(unzigzag(field.varint()?)),
-                4 => Self::U64(field.fixed64()?),
-                5 => Self::F64(f64::from_bits(field.fixed64()?)),
-                6 => Self::Str(field.bytes()?),
-                7 => Self::Bytes(field.bytes()?),
-                8 => Self::Tensor(field.bytes()?),
-                9 => Self::Tensors(field.bytes()?),
-                10 => Self::Peer(field.bytes()?),
-                11 => Self::Peers(field.bytes()?),
-                12 => Self::Addresses(field.bytes()?),
-                13 => Self::Tuple(field.bytes()?),
-                14 => Self::Custom(field.bytes()?),
-                _ => continue,
-            };
+            let Some(held) = Self::of(&field)? else { continue };
+            if kind.is_none() && cursor.is_empty() {
+                return Ok(held);
+            }
             field.once(&mut kind, held)?;
         }
         kind.ok_or(ValueError::NoKind { at: start })
+    }
+
+    /// What a field says; nothing if it is none of the oneof's.
+    #[inline]
+    fn of(field: &Field<'a>) -> Result<Option<Self>, ValueError> {
+        Ok(Some(match field.number {
+            1 => match field.varint()? {
+                0 => return Err(ValueError::FalseTrigger { at: field.at }),
+                _ => Self::Trigger,
+            },
+            2 => Self::Bool(field.varint()? != 0),
+            3 => Self::I64(unzigzag(field.varint()?)),
+            4 => Self::U64(field.fixed64()?),
+            5 => Self::F64(f64::from_bits(field.fixed64()?)),
+            6 => Self::Str(field.bytes()?),
+            7 => Self::Bytes(field.bytes()?),
+            8 => Self::Tensor(field.bytes()?),
+            9 => Self::Tensors(field.bytes()?),
+            10 => Self::Peer(field.bytes()?),
+            11 => Self::Peers(field.bytes()?),
+            12 => Self::Addresses(field.bytes()?),
+            13 => Self::Tuple(field.bytes()?),
+            14 => Self::Custom(field.bytes()?),
+            _ => return Ok(None),
+        }))
     }
 }
 

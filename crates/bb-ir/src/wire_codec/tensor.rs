@@ -15,11 +15,53 @@ pub(super) struct TensorFields<'a> {
     pub(super) raw_data: &'a [u8],
 }
 
+/// Keys of the fields of a tensor: the number and, in the lower three bits, the wire type.
+const DIMENSION: u8 = 1 << 3;
+const TYPE: u8 = 2 << 3;
+const NAME: u8 = 8 << 3 | 2;
+const RAW_DATA: u8 = 9 << 3 | 2;
+
 /// Extents that are remembered; a tensor that has more is read again for them.
 const FEW: usize = 4;
 
 impl<'a> TensorFields<'a> {
     pub(super) fn read(message: Cursor<'a>) -> Result<Self, ValueError> {
+        match Self::read_canonical(message) {
+            Some(fields) => Ok(fields),
+            None => Self::read_any(message),
+        }
+    }
+
+    /// Reads a sound tensor of few axes in its canonical form: dimensions, type, name, data. Nothing for any other, be it
+    /// sound or not.
+    #[inline]
+    fn read_canonical(message: Cursor<'a>) -> Option<Self> {
+        let mut cursor = message;
+        let (mut rank, mut first) = (0, [0; FEW]);
+        let (mut product, mut elements) = (1_usize, 1_usize);
+        while cursor.goes_over(DIMENSION) {
+            let extent = usize::try_from(i64::try_from(cursor.varint().ok()?).ok()?).ok()?;
+            *first.get_mut(rank)? = extent;
+            rank += 1;
+            product = product.checked_mul(extent.max(1))?;
+            elements = elements.checked_mul(extent)?;
+        }
+        if !cursor.goes_over(TYPE) {
+            return None;
+        }
+        let dtype = DataType::from_onnx(i32::try_from(cursor.varint().ok()?).ok()?)?;
+        let name = if cursor.goes_over(NAME) { cursor.counted()? } else { Cursor::new_at(&[], message.at()) };
+        if !cursor.goes_over(RAW_DATA) {
+            return None;
+        }
+        let raw_data = cursor.counted()?.rest();
+        let is_whole = cursor.is_empty() && product.checked_mul(dtype.size()).is_some();
+        let fits = raw_data.len() == elements.checked_mul(dtype.size())?;
+        (is_whole && fits).then_some(Self { message, dtype, rank, first, name, raw_data })
+    }
+
+    /// Reads a tensor in any form.
+    fn read_any(message: Cursor<'a>) -> Result<Self, ValueError> {
         let at = message.at();
         let fault = |fault| ValueError::Tensor { at, fault };
         let (mut dtype, mut name, mut raw_data) = (None, None, None);

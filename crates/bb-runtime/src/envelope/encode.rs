@@ -56,9 +56,10 @@ impl Envelope {
             put_bytes(out, 6, address.as_bytes());
         }
         for fill in &self.fills {
-            put_len(out, 7, fill_len(fill));
+            let value_len = fill.value.encoded_len();
+            put_len(out, 7, unless_zero_len(1, u64::from(fill.port)) + len_field_len(2, value_len));
             put_unless_zero(out, 1, u64::from(fill.port));
-            put_len(out, 2, fill.value.encoded_len());
+            put_len(out, 2, value_len);
             fill.value.encode_into(out);
         }
         if let Some(Notice::Backpressure { retry_after }) = self.notice {

@@ -24,8 +24,8 @@ pub struct ScannedFill<'a> {
 }
 
 impl<'a> Fills<'a> {
-    pub(super) const fn new(envelope: Cursor<'a>, limits: EnvelopeLimits, allowed: usize) -> Self {
-        Self { cursor: envelope, limits, allowed, index: 0 }
+    pub(super) const fn new(cursor: Cursor<'a>, limits: EnvelopeLimits, allowed: usize) -> Self {
+        Self { cursor, limits, allowed, index: 0 }
     }
 
     fn read(&mut self, mut fill: Cursor<'a>) -> Result<ScannedFill<'a>, FillError> {

@@ -72,6 +72,11 @@ pub struct Scan<'a> {
     correlation: Option<Correlation<&'a str>>,
     deadline: Option<Duration>,
     notice: Option<Notice>,
+    /// From the first address on.
+    addresses: Cursor<'a>,
+    address_count: usize,
+    /// From the first fill on.
+    fills: Cursor<'a>,
     fill_count: usize,
     header_bytes: usize,
 }
@@ -90,7 +95,11 @@ pub fn scan<'a>(bytes: &'a [u8], limits: &EnvelopeLimits) -> Result<Scan<'a>, En
     let (mut version, mut message_id, mut program, mut correlation) = (None, None, None, None);
     let (mut deadline, mut notice) = (None, None);
     let (mut fill_count, mut address_count, mut header_bytes) = (0, 0, 0);
-    while let Some(field) = cursor.field()? {
+    let nothing = Cursor::new_at(&[], byte_count);
+    let (mut addresses, mut fills) = (nothing, nothing);
+    loop {
+        let before = cursor;
+        let Some(field) = cursor.field()? else { break };
         match field.number {
             1 => field.once(&mut version, field.varint()?)?,
             2 => field.once(&mut message_id, read_message_id(field.bytes()?)?)?,
@@ -103,6 +112,9 @@ pub fn scan<'a>(bytes: &'a [u8], limits: &EnvelopeLimits) -> Result<Scan<'a>, En
                 if byte_count > cap {
                     return Err(EnvelopeError::AddressOversize { byte_count, cap });
                 }
+                if address_count == 0 {
+                    addresses = before;
+                }
                 address_count += 1;
                 if address_count > limits.addresses {
                     return Err(EnvelopeError::TooManyAddresses { cap: limits.addresses });
@@ -111,6 +123,9 @@ pub fn scan<'a>(bytes: &'a [u8], limits: &EnvelopeLimits) -> Result<Scan<'a>, En
             }
             7 => {
                 field.bytes()?;
+                if fill_count == 0 {
+                    fills = before;
+                }
                 fill_count += 1;
                 if fill_count > limits.fills {
                     return Err(EnvelopeError::TooManyFills { cap: limits.fills });
@@ -141,6 +156,9 @@ pub fn scan<'a>(bytes: &'a [u8], limits: &EnvelopeLimits) -> Result<Scan<'a>, En
         correlation,
         deadline: deadline.filter(|&nanos| nanos > 0).map(Duration::from_nanos),
         notice,
+        addresses,
+        address_count,
+        fills,
         fill_count,
         header_bytes,
     })
@@ -197,10 +215,13 @@ impl<'a> Scan<'a> {
 
     /// Where the sender says it can be reached, not read yet.
     pub(crate) fn address_bytes(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let mut cursor = self.envelope;
+        let (mut cursor, mut left) = (self.addresses, self.address_count);
         std::iter::from_fn(move || {
-            while let Ok(Some(field)) = cursor.field() {
+            while left > 0
+                && let Ok(Some(field)) = cursor.field()
+            {
                 if let (6, Ok(address)) = (field.number, field.bytes()) {
+                    left -= 1;
                     return Some(address.rest());
                 }
             }
@@ -211,7 +232,7 @@ impl<'a> Scan<'a> {
     /// The fills, in order.
     pub fn fills(&self) -> Fills<'a> {
         let allowed = self.limits.value.allowed(self.wire_bytes()).saturating_sub(self.header_bytes);
-        Fills::new(self.envelope, self.limits, allowed)
+        Fills::new(self.fills, self.limits, allowed)
     }
 
     /// Decodes all of it; addresses that cannot be read are left out.
