@@ -24,7 +24,7 @@ pub struct MessageId {
 ///
 /// - look: [`contains`](Self::contains) [`len`](Self::len) [`is_empty`](Self::is_empty) [`iter`](Self::iter)
 ///   [`evicted`](Self::evicted)
-/// - feed: [`insert`](Self::insert)
+/// - feed: [`insert`](Self::insert) [`insert_new`](Self::insert_new)
 /// - command: [`clear`](Self::clear)
 ///
 /// A receiver asks [`contains`](Self::contains) first and inserts once it has room for the message, so that
@@ -74,12 +74,19 @@ impl DedupWindow {
 
     /// Takes up a message; `false` if it is in the window already.
     pub fn insert(&mut self, sender: PeerId, message: MessageId) -> bool {
-        if self.contains(sender, message) {
-            return false;
+        let is_new = !self.contains(sender, message);
+        if is_new {
+            self.insert_new(sender, message);
         }
+        is_new
+    }
+
+    /// Takes up a message that is not in the window, as [`contains`](Self::contains) has said.
+    pub fn insert_new(&mut self, sender: PeerId, message: MessageId) {
+        debug_assert!(!self.contains(sender, message), "the message is in the window");
         if self.capacity == 0 {
             self.evicted += 1;
-            return true;
+            return;
         }
         while self.order.len() >= self.capacity {
             self.evict_oldest();
@@ -94,7 +101,6 @@ impl DedupWindow {
             numbers.reserve(*capacity, rehash);
         }
         numbers.insert_unique(hash(hasher, &(sender, message)), number, rehash);
-        true
     }
 
     /// Forgets all messages.

@@ -1,6 +1,7 @@
 //! What a machine remembers of each of many peers; the one heard of longest ago makes room.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use bb_ir::PeerId;
 
@@ -31,9 +32,7 @@ impl<E> PeerTable<E> {
     pub(crate) fn hear(&mut self, peer: PeerId, make: impl FnOnce() -> E) -> Option<&mut E> {
         let recency = self.news_so_far;
         self.news_so_far += 1;
-        if let Some((_, held)) = self.entries.get(&peer) {
-            self.by_recency.remove(held);
-        } else {
+        if self.entries.len() >= self.capacity && !self.entries.contains_key(&peer) {
             if self.capacity == 0 {
                 self.evicted += 1;
                 return None;
@@ -44,10 +43,16 @@ impl<E> PeerTable<E> {
                 self.entries.remove(&oldest);
                 self.evicted += 1;
             }
-            self.entries.insert(peer, (make(), recency));
         }
+        let (entry, held) = match self.entries.entry(peer) {
+            Entry::Vacant(place) => place.insert((make(), recency)),
+            Entry::Occupied(place) => {
+                let held = place.into_mut();
+                self.by_recency.remove(&held.1);
+                held
+            }
+        };
         self.by_recency.insert(recency, peer);
-        let (entry, held) = self.entries.get_mut(&peer)?;
         *held = recency;
         Some(entry)
     }

@@ -2,7 +2,9 @@
 
 mod state;
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 
 use bb_ir::{PeerId, Time};
@@ -11,7 +13,7 @@ use thiserror::Error;
 pub use self::state::{RequestState, State};
 
 /// 128 random bits that name a request; made by [`Rng::request_id`](crate::Rng::request_id).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestId(pub [u8; 16]);
 
 /// Requests in flight, each with a deadline and what its owner keeps with it.
@@ -111,20 +113,24 @@ impl<T> RequestTracker<T> {
         deadline: Time,
         payload: T,
     ) -> Result<(), RequestError> {
-        let key = (id, peer);
-        if self.requests.contains_key(&key) {
-            self.refused += 1;
-            return Err(RequestError::Duplicate { id, peer });
+        let is_full = self.requests.len() >= self.capacity;
+        match self.requests.entry((id, peer)) {
+            Entry::Occupied(_) => {
+                self.refused += 1;
+                Err(RequestError::Duplicate { id, peer })
+            }
+            Entry::Vacant(_) if is_full => {
+                self.refused += 1;
+                Err(RequestError::Full { capacity: self.capacity })
+            }
+            Entry::Vacant(place) => {
+                let due = (deadline, self.begun_so_far);
+                self.begun_so_far += 1;
+                place.insert(Request { due, payload });
+                self.by_deadline.insert(due, (id, peer));
+                Ok(())
+            }
         }
-        if self.requests.len() >= self.capacity {
-            self.refused += 1;
-            return Err(RequestError::Full { capacity: self.capacity });
-        }
-        let due = (deadline, self.begun_so_far);
-        self.begun_so_far += 1;
-        self.requests.insert(key, Request { due, payload });
-        self.by_deadline.insert(due, key);
-        Ok(())
     }
 
     /// Ends the request that `peer` answers; `None` if it was not asked that.
@@ -200,6 +206,20 @@ impl<T> RequestTracker<T> {
     /// How many requests could not begin.
     pub fn refused(&self) -> u64 {
         self.refused
+    }
+}
+
+impl PartialOrd for RequestId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for RequestId {
+    /// By their bytes, which are compared as one number.
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        u128::from_be_bytes(self.0).cmp(&u128::from_be_bytes(other.0))
     }
 }
 

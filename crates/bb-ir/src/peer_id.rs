@@ -1,6 +1,8 @@
 //! Who a node is: a multihash, in production of its public key.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use multihash::Multihash;
@@ -19,9 +21,10 @@ pub const MAX_PEER_ID_BYTES: usize = 64;
 /// assert_eq!(peer.to_string().parse::<PeerId>(), Ok(peer));
 /// assert_eq!(PeerId::from_bytes(&peer.to_bytes()), Ok(peer));
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy)]
 pub struct PeerId {
     len: u8,
+    /// The multihash, then zeros.
     bytes: [u8; MAX_PEER_ID_BYTES],
 }
 
@@ -88,14 +91,40 @@ impl PeerId {
 }
 
 impl PartialOrd for PeerId {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
 impl Ord for PeerId {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.as_bytes().cmp(other.as_bytes())
+    /// By their bytes.
+    ///
+    /// Word by word, for the first words decide almost always; a shorter multihash that the longer one begins with is
+    /// as long as it with its zeros, and less by its length.
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        for (own, others) in self.bytes.as_chunks::<8>().0.iter().zip(other.bytes.as_chunks::<8>().0) {
+            let (own, others) = (u64::from_be_bytes(*own), u64::from_be_bytes(*others));
+            if own != others {
+                return own.cmp(&others);
+            }
+        }
+        self.len.cmp(&other.len)
+    }
+}
+
+impl PartialEq for PeerId {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for PeerId {}
+
+impl Hash for PeerId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 
@@ -138,11 +167,33 @@ mod tests {
     /// The peer id of an Ed25519 key, as libp2p writes it.
     const LIBP2P: &str = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA";
 
+    /// An identity multihash of any digest.
+    fn multihash() -> impl Strategy<Value = Vec<u8>> {
+        proptest::collection::vec(any::<u8>(), 0..=62)
+            .prop_map(|digest| [vec![0, digest.len() as u8], digest].concat())
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_refused_or_kept_as_they_are(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
             if let Ok(peer) = PeerId::from_bytes(&bytes) {
                 prop_assert_eq!(peer.as_bytes(), bytes);
+            }
+        }
+
+        #[test]
+        fn peers_are_ordered_and_equal_as_their_bytes_are(
+            a in multihash(),
+            b in multihash(),
+            shared in 0_usize..64,
+        ) {
+            let mut mixed = b.clone();
+            let shared = shared.min(a.len()).min(mixed.len());
+            mixed[2.min(shared)..shared].copy_from_slice(&a[2.min(shared)..shared]);
+            for (a, b) in [(&a, &b), (&a, &mixed), (&a, &a)] {
+                let (left, right) = (PeerId::from_bytes(a).unwrap(), PeerId::from_bytes(b).unwrap());
+                prop_assert_eq!(left.cmp(&right), a.cmp(b));
+                prop_assert_eq!(left == right, a == b);
             }
         }
 

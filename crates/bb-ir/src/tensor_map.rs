@@ -45,6 +45,20 @@ impl TensorMap {
         Ok(unique.then(|| Self(Arc::new(entries))))
     }
 
+    /// A map of the same names with these tensors, in order; names beyond the tensors, and tensors beyond the names, are
+    /// left out.
+    ///
+    /// ```
+    /// use bb_ir::{Tensor, TensorMap};
+    /// let map: TensorMap = [("w", Tensor::scalar(1.0_f32))].into_iter().collect();
+    /// assert_eq!(map.with_tensors([Tensor::scalar(2.0_f32)]).find("w"), Some(&Tensor::scalar(2.0_f32)));
+    /// ```
+    #[must_use]
+    pub fn with_tensors(&self, tensors: impl IntoIterator<Item = Tensor>) -> Self {
+        let names = self.0.iter().map(|(name, _)| Arc::clone(name));
+        Self(Arc::new(names.zip(tensors).collect()))
+    }
+
     /// Puts a tensor at the end, or in the place of the one with that name, which it returns.
     pub fn insert(&mut self, name: impl Into<Text>, tensor: Tensor) -> Option<Tensor> {
         let name = name.into();

@@ -132,7 +132,7 @@ impl OnnxModel {
     }
 
     fn named(&self, tensors: impl IntoIterator<Item = Tensor>) -> TensorMap {
-        named(self.config.parameters(), tensors)
+        self.config.parameters().with_tensors(tensors)
     }
 }
 
@@ -156,7 +156,7 @@ impl Component for OnnxModel {
     /// Writes the parameters, the optimizer's state, the number of steps and the seed of the masks.
     fn save(&self, out: &mut StateWriter) -> Result<(), ComponentError> {
         out.tensors(&self.named(self.feed.parameters().iter().cloned()));
-        out.tensors(&named(&self.config.0.state, self.feed.state().iter().cloned()));
+        out.tensors(&self.config.0.state.with_tensors(self.feed.state().iter().cloned()));
         out.u64(self.steps);
         out.u64(u64::from(self.seed.is_some()));
         out.u64(self.seed.unwrap_or_default());
@@ -313,11 +313,6 @@ impl Model for OnnxModel {
         self.take_up(parameters)?;
         Ok(Answer::now(()))
     }
-}
-
-/// `tensors` under the names of `like`, in its order.
-fn named(like: &TensorMap, tensors: impl IntoIterator<Item = Tensor>) -> TensorMap {
-    like.iter().map(|(name, _)| name.clone()).zip(tensors).collect()
 }
 
 fn begin(cx: &mut OpContext<'_>, data: &mut dyn DataSource) -> Result<(), ComponentError> {

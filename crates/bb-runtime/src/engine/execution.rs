@@ -13,6 +13,8 @@ use crate::{ExecId, PeerId, Time};
 
 /// Places that stay in the table when no execution is under way.
 const SPARE_PLACES: usize = 1_024;
+/// Places for executions that just began that stay when they were taken.
+const SPARE_FRESH: usize = 16;
 
 /// One execution: an entry or receive frame, and the frames of the answers it gets.
 #[derive(Debug)]
@@ -129,10 +131,16 @@ impl Executions {
     }
 
     /// Takes those that began since the last step: their time begins with this one.
-    pub(crate) fn take_fresh(&mut self) -> Vec<u32> {
-        let mut fresh = std::mem::take(&mut self.fresh);
-        fresh.retain(|&index| self.at(index).is_some_and(|execution| execution.is_fresh));
-        fresh
+    pub(crate) fn take_fresh(&mut self) -> SmallVec<[u32; 4]> {
+        let Self { slots, fresh, .. } = self;
+        let is_fresh = |index: &u32| {
+            slots.get(*index as usize).and_then(Option::as_ref).is_some_and(|execution| execution.is_fresh)
+        };
+        let taken = fresh.drain(..).filter(is_fresh).collect();
+        if fresh.capacity() > SPARE_FRESH {
+            *fresh = Vec::new();
+        }
+        taken
     }
 
     /// Takes an execution out; its index may be used again.

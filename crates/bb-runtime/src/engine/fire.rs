@@ -33,17 +33,25 @@ impl Engine {
         if !self.has_permit(index, op, region) {
             return;
         }
-        let inputs = self.take_inputs(index, op, region);
+        let mut inputs = self.take_inputs(index, op, region);
         let result = match dispatch {
             Dispatch::Bundle => bundle(inputs).map(Some),
             Dispatch::Emit(name) => {
                 self.emit(index, region, name, inputs);
                 Ok(Some(Outputs::new()))
             }
-            Dispatch::Method(method, slot) => self.call_method(index, op, region, method, slot, inputs),
+            Dispatch::Method(method, slot) => {
+                match self.call_method(index, op, region, method, slot, &mut inputs) {
+                    Ok(Some(results)) => {
+                        let outputs = results.into_iter().map(|value| Some(Held::own(value)));
+                        return self.finish_op(index, op, outputs);
+                    }
+                    other => other.map(|_| None),
+                }
+            }
             Dispatch::PassThrough => Ok(Some(inputs)),
             Dispatch::Run(run) => self.run_graph(index, region, run, inputs).map(Some),
-            Dispatch::Send(send) => self.send(index, op, region, send, inputs),
+            Dispatch::Send(send) => self.send(index, op, region, send, &mut inputs),
             Dispatch::Syscall(syscall) => self.syscall(index, op, region, syscall, inputs),
             Dispatch::Source => Ok(Some(self.source(index))),
             Dispatch::Unbundle => unbundle(inputs, region.ops[op as usize].outputs.len()).map(Some),
@@ -108,8 +116,8 @@ impl Engine {
         region: &Region,
         method: Method,
         slot: u32,
-        inputs: Inputs,
-    ) -> Result<Option<Outputs>, OpError> {
+        inputs: &mut Inputs,
+    ) -> Result<Option<Results>, OpError> {
         let frame = self.frames.frame(index);
         let (source, execution) = (frame.source, frame.execution);
         let Some(id) = self.executions.at(execution).map(|execution| execution.id) else { return Ok(None) };
@@ -132,7 +140,10 @@ impl Engine {
             self.end_lease(execution, slot);
         }
         match called? {
-            Called::Now(results) => self.outputs_of(region, op, results).map(Some),
+            Called::Now(results) => {
+                check_count(region, op, &results)?;
+                Ok(Some(results))
+            }
             Called::Later(wait) => {
                 let after = self.limits.pending_deadline;
                 self.suspend(index, op, wait, after, WaitsFor::Answer)?;
@@ -141,13 +152,9 @@ impl Engine {
         }
     }
 
-    /// A method's results as the op's outputs; results that the program has no use for are dropped.
+    /// A method's results as the op's outputs.
     pub(crate) fn outputs_of(&self, region: &Region, op: u32, results: Results) -> Result<Outputs, OpError> {
-        let expected = region.ops[op as usize].outputs.len();
-        let got = results.len();
-        if got < expected {
-            return Err(OpError::OutputCount { expected, got });
-        }
+        check_count(region, op, &results)?;
         Ok(results.into_iter().map(|value| Some(Held::own(value))).collect())
     }
 
@@ -322,6 +329,13 @@ impl Engine {
 
 /// The outputs of an op, in order.
 pub(crate) type Outputs = SmallVec<[Option<Held>; 4]>;
+
+/// Whether a method gave a result for each output of its op; results that the program has no use for are dropped.
+fn check_count(region: &Region, op: u32, results: &Results) -> Result<(), OpError> {
+    let expected = region.ops[op as usize].outputs.len();
+    let got = results.len();
+    if got < expected { Err(OpError::OutputCount { expected, got }) } else { Ok(()) }
+}
 
 fn bundle(inputs: Inputs) -> Result<Outputs, OpError> {
     let values = inputs.into_iter().enumerate().map(|(index, held)| match held {

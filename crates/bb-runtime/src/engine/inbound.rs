@@ -23,7 +23,7 @@ use bb_ir::wire_codec::ValueError;
 /// Fills that could be taken, by argument or answer port, and those that could not.
 #[derive(Default)]
 struct Taken {
-    values: SmallVec<[Option<Value>; 8]>,
+    values: SmallVec<[Option<Value>; 4]>,
     byte_count: usize,
     refused: Vec<(usize, ReceiveError)>,
     /// Bytes for which there was no memory.
@@ -214,9 +214,9 @@ impl Engine {
         })
     }
 
-    /// Notes a message that is taken, and where its sender can be reached.
+    /// Notes a message that is taken and no repetition, and where its sender can be reached.
     fn admit(&mut self, source: PeerId, envelope: &Scan<'_>) {
-        self.wire.seen.insert(source, envelope.message_id());
+        self.wire.seen.insert_new(source, envelope.message_id());
         self.wire.received += 1;
         self.peers.take_claims(source, envelope.wire_bytes(), envelope.address_bytes());
     }

@@ -18,7 +18,7 @@ pub(crate) fn call(
     slot: u32,
     method: Method,
     cx: CallContext<'_>,
-    mut inputs: Inputs,
+    inputs: &mut Inputs,
 ) -> Result<Called, OpError> {
     let role = method.role();
     match method {
@@ -29,8 +29,8 @@ pub(crate) fn call(
             components.call(slot, cx, |held, cx| Some(held.as_aggregator()?.begin(cx)), role)
         }
         Method::AggregatorContribute => {
-            let (from, update) = (peer(&mut inputs, 0)?, tensors(&mut inputs, 1)?);
-            let meta = Meta { weight: number(&mut inputs, 2)? };
+            let (from, update) = (peer(inputs, 0)?, tensors(inputs, 1)?);
+            let meta = Meta { weight: number(inputs, 2)? };
             components.call(
                 slot,
                 cx,
@@ -40,11 +40,11 @@ pub(crate) fn call(
         }
         Method::ComponentBootstrap => components.call(slot, cx, |held, cx| Some(held.bootstrap(cx)), role),
         Method::ModelApplyDelta => {
-            let (delta, scale) = (tensors(&mut inputs, 0)?, number(&mut inputs, 1)?);
+            let (delta, scale) = (tensors(inputs, 0)?, number(inputs, 1)?);
             components.call(slot, cx, |held, cx| Some(held.as_model()?.apply_delta(cx, &delta, scale)), role)
         }
         Method::ModelBackward => {
-            let batch = batch(tensors(&mut inputs, 0)?);
+            let batch = batch(tensors(inputs, 0)?);
             components.call(slot, cx, |held, cx| Some(held.as_model()?.backward(cx, &batch)), role)
         }
         Method::ModelEvaluate { data } => components
@@ -55,26 +55,26 @@ pub(crate) fn call(
                 .call_with_data(slot, data, cx, |held, cx, data| Some(held.as_model()?.fit(cx, data, fit)))
         }
         Method::ModelForward => {
-            let given = tensors(&mut inputs, 0)?;
+            let given = tensors(inputs, 0)?;
             components.call(slot, cx, |held, cx| Some(held.as_model()?.forward(cx, &given)), role)
         }
         Method::ModelLoadParameters => {
-            let given = tensors(&mut inputs, 0)?;
+            let given = tensors(inputs, 0)?;
             components.call(slot, cx, |held, cx| Some(held.as_model()?.load_parameters(cx, &given)), role)
         }
         Method::ModelLoss => {
-            let batch = batch(tensors(&mut inputs, 0)?);
+            let batch = batch(tensors(inputs, 0)?);
             components.call(slot, cx, |held, cx| Some(held.as_model()?.loss(cx, &batch)), role)
         }
         Method::ModelMix => {
-            let (other, weight) = (tensors(&mut inputs, 0)?, number(&mut inputs, 1)?);
+            let (other, weight) = (tensors(inputs, 0)?, number(inputs, 1)?);
             components.call(slot, cx, |held, cx| Some(held.as_model()?.mix(cx, &other, weight)), role)
         }
         Method::ModelParameters => {
             components.call(slot, cx, |held, cx| Some(held.as_model()?.parameters(cx)), role)
         }
         Method::ModelTrainStep => {
-            let batch = batch(tensors(&mut inputs, 0)?);
+            let batch = batch(tensors(inputs, 0)?);
             components.call(slot, cx, |held, cx| Some(held.as_model()?.train_step(cx, &batch)), role)
         }
         Method::PeersSample { count } => components.call(

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use bb_framework::backpressure::{self, Backpressure, Load, Verdict};
 use bb_framework::{
     AddressBook, AddressProofs, Decision, DenyReason, PeerGovernor, RttTable, Tier, address_book,
@@ -38,6 +40,9 @@ pub(crate) enum Heard {
     /// It asks to be left alone for so long.
     Notice(Duration),
 }
+
+/// Places for what is heard that stay when all of it was judged.
+const SPARE_HEARD: usize = 16;
 
 impl Peers {
     pub(crate) fn new(own: PeerId, limits: &NodeConfig, seed: u64) -> Self {
@@ -75,13 +80,14 @@ impl Peers {
     /// own word what has proved itself or is tried.
     pub(crate) fn route(&mut self, peer: PeerId, byte_count: usize) -> Arc<[Address]> {
         let Self { book, proofs, .. } = self;
-        if book.addresses(peer).next().is_none() {
+        let known = book.addresses(peer);
+        if known.len() == 0 {
             return Arc::clone(&self.no_addresses);
         }
-        let operator = || book.addresses(peer).filter(|(tier, _)| *tier == Tier::Operator);
-        let claimed = book.addresses(peer).filter(|(tier, _)| *tier != Tier::Operator);
+        let operators = known.clone().filter(|(tier, _)| *tier == Tier::Operator);
+        let claimed = known.filter(|(tier, _)| *tier != Tier::Operator);
         let offered = proofs.offer(peer, claimed.map(|(_, address)| address), byte_count);
-        operator().map(|(_, address)| address.clone()).chain(offered).collect()
+        operators.map(|(_, address)| address.clone()).chain(offered).collect()
     }
 
     /// Takes up where a peer says it can be reached, in a message of `byte_count` bytes; claims that do not hold are
@@ -92,19 +98,24 @@ impl Peers {
         byte_count: usize,
         claims: impl Iterator<Item = &'a [u8]>,
     ) {
-        for claim in claims {
+        let (new, mut has_own_word) = {
+            let known = self.book.addresses(peer);
             // What is known from a better source than the peer's word gains nothing by it.
-            let is_known = |(tier, held): (Tier, &Address)| tier < Tier::Hint && held.as_bytes() == claim;
-            if self.book.addresses(peer).any(is_known) {
-                continue;
+            let is_new = |claim: &&[u8]| {
+                known.clone().all(|(tier, held)| tier == Tier::Hint || held.as_bytes() != *claim)
+            };
+            (claims.filter(is_new).collect::<SmallVec<[&[u8]; 2]>>(), ends_in_own_word(known.clone()))
+        };
+        if !new.is_empty() {
+            for claim in new {
+                let Ok(address) = Address::from_bytes(claim) else { continue };
+                if self.book.register_address(peer, address, Tier::Hint).is_err() {
+                    continue;
+                }
             }
-            let Ok(address) = Address::from_bytes(claim) else { continue };
-            if self.book.register_address(peer, address, Tier::Hint).is_err() {
-                continue;
-            }
+            has_own_word = ends_in_own_word(self.book.addresses(peer));
         }
-        // The last address counts least, so it tells whether there is one that is the peer's word.
-        if self.book.addresses(peer).last().is_some_and(|(tier, _)| tier != Tier::Operator) {
+        if has_own_word {
             self.proofs.received(peer, byte_count);
         }
     }
@@ -150,13 +161,16 @@ impl Peers {
 
     /// Judges what was heard since the last step.
     pub(crate) fn take_heard(&mut self, now: Time) {
-        for (peer, heard) in std::mem::take(&mut self.heard) {
+        for (peer, heard) in self.heard.drain(..) {
             match heard {
                 Heard::Answered(asked_at) => self.rtt.record(peer, now.since(asked_at)),
                 Heard::Notice(retry_after) => {
                     self.governor.advise(peer, now + retry_after, now);
                 }
             }
+        }
+        if self.heard.capacity() > SPARE_HEARD {
+            self.heard = Vec::new();
         }
     }
 
@@ -206,6 +220,11 @@ impl Engine {
             }
         }
     }
+}
+
+/// Whether the last of a peer's addresses, which counts least, is the peer's own word: so if any is.
+fn ends_in_own_word<'a>(addresses: impl Iterator<Item = (Tier, &'a Address)>) -> bool {
+    addresses.last().is_some_and(|(tier, _)| tier != Tier::Operator)
 }
 
 /// The address book's part of a node's limits.

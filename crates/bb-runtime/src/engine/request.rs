@@ -26,13 +26,13 @@ impl Engine {
         op: u32,
         region: &Arc<Region>,
         send: u32,
-        mut inputs: Inputs,
+        inputs: &mut Inputs,
     ) -> Result<Option<Outputs>, OpError> {
         let held = &region.sends[send as usize];
         match &held.kind {
             SendKind::Cast => {
-                let peers = methods::peers(&mut inputs, 0)?;
-                let fills = fills(&held.ports, &mut inputs, 1)?;
+                let peers = methods::peers(inputs, 0)?;
+                let fills = fills(&held.ports, inputs, 1)?;
                 let mut message = self.wire.message(fills, None, None)?;
                 for peer in peers {
                     match self.post(peer, &mut message) {
@@ -46,7 +46,7 @@ impl Engine {
                 Ok(Some(Outputs::new()))
             }
             SendKind::Reply => {
-                let fills = fills(&held.ports, &mut inputs, 0)?;
+                let fills = fills(&held.ports, inputs, 0)?;
                 let execution = self.frames.frame(index).execution;
                 let due = self.executions.at(execution).and_then(Execution::answer_due);
                 if due.is_some_and(|due| due < self.now) {
@@ -76,9 +76,9 @@ impl Engine {
         ports: &[u32],
         send: u32,
         request: &Request,
-        mut inputs: Inputs,
+        inputs: &mut Inputs,
     ) -> Result<Option<Outputs>, OpError> {
-        let peers = methods::peers(&mut inputs, 0)?;
+        let peers = methods::peers(inputs, 0)?;
         let first_captured = inputs.len() - request.captured as usize;
         let captured = inputs.drain(first_captured..).flatten().collect();
         let after = request.deadline.unwrap_or(self.limits.request_deadline);
@@ -87,7 +87,7 @@ impl Engine {
         let after = due.map_or(after, |due| due.since(self.now).min(after));
         // One id for all: an answer counts only from a peer that was asked.
         let request_id = self.rng.request_id();
-        let fills = fills(ports, &mut inputs, 1)?;
+        let fills = fills(ports, inputs, 1)?;
         let mut message = self.wire.message(fills, Some(Correlation::Request(request_id)), Some(after))?;
         let wait = self.waits.reserve();
         let needed = request.quorum.map_or(peers.len(), |quorum| quorum as usize);
@@ -191,8 +191,8 @@ impl Engine {
         };
         let Some(target) = self.executions.at(execution).map(|held| held.target) else { return };
         let answer = Arc::clone(&self.targets[target as usize].regions[answer as usize]);
-        let mut given: SmallVec<[Option<Held>; 8]> = call.captured.iter().cloned().map(Some).collect();
-        let mut values: SmallVec<[Option<Held>; 8]> = values.into_iter().map(Some).collect();
+        let mut given: SmallVec<[Option<Held>; 4]> = call.captured.iter().cloned().map(Some).collect();
+        let mut values: SmallVec<[Option<Held>; 4]> = values.into_iter().map(Some).collect();
         for argument in answer.arguments.iter().skip(answer.given_count as usize) {
             let position = request.answer_ports.iter().position(|(port, _)| Some(*port) == argument.port);
             given.push(position.and_then(|position| values.get_mut(position)?.take()));
