@@ -13,6 +13,8 @@ const MAX_RIGHT: usize = 1 << 15;
 pub(crate) enum Added<'a> {
     /// This factor times what the result holds before.
     Held(f32),
+    /// This factor times a matrix of the result's extents.
+    Matrix(f32, &'a [f32]),
     Nothing,
     /// This factor times a row, for each row.
     Row(f32, &'a [f32]),
@@ -74,6 +76,7 @@ impl Product<'_> {
         let fits = self.a.len() == m * k && self.b.len() == k * n && self.to.len() == m * n;
         let added_fits = match self.added {
             Added::Row(_, row) => row.len() == n,
+            Added::Matrix(_, matrix) => matrix.len() == m * n,
             Added::Held(_) | Added::Nothing => true,
         };
         fits && added_fits && Arch::new().dispatch(self)
@@ -128,20 +131,30 @@ impl Product<'_> {
     }
 
     /// The columns of a panel, which take `V` vectors.
+    ///
+    /// As many rows at a time as keep the units busy while sums wait for each other, and the rows that are left in one
+    /// tile too: a tile of few takes as long as one of more.
     #[inline(always)]
     fn panel<S: Simd, const T: bool, const V: usize>(&mut self, simd: S, panel: Panel<'_>) {
         let m = self.extents.0;
         let mut row = 0;
+        if const { V == 1 } {
+            while row + 8 <= m {
+                self.tile::<S, T, 8, V>(simd, row, panel);
+                row += 8;
+            }
+        }
         while row + 6 <= m {
             self.tile::<S, T, 6, V>(simd, row, panel);
             row += 6;
         }
-        while row + 2 <= m {
-            self.tile::<S, T, 2, V>(simd, row, panel);
-            row += 2;
-        }
-        if row < m {
-            self.tile::<S, T, 1, V>(simd, row, panel);
+        match m - row {
+            5 => self.tile::<S, T, 5, V>(simd, row, panel),
+            4 => self.tile::<S, T, 4, V>(simd, row, panel),
+            3 => self.tile::<S, T, 3, V>(simd, row, panel),
+            2 => self.tile::<S, T, 2, V>(simd, row, panel),
+            1 => self.tile::<S, T, 1, V>(simd, row, panel),
+            _ => {}
         }
     }
 
@@ -184,9 +197,11 @@ impl Product<'_> {
             }
         }
         for (index, sums) in sums.iter().enumerate() {
-            let to = &mut self.to[(row + index) * n + panel.column..][..panel.width];
+            let place = (row + index) * n + panel.column;
+            let to = &mut self.to[place..][..panel.width];
             let added = match self.added {
                 Added::Row(beta, added) => Added::Row(beta, &added[panel.column..][..panel.width]),
+                Added::Matrix(beta, added) => Added::Row(beta, &added[place..][..panel.width]),
                 other => other,
             };
             if panel.width == V * S::F32_LANES {
@@ -232,7 +247,7 @@ fn store<S: Simd>(simd: S, to: &mut [f32], sums: &[S::f32s], alpha: f32, added: 
                 *to = simd.mul_add_e_f32s(alpha, sum, simd.mul_f32s(beta, *to));
             }
         }
-        Added::Row(beta, row) => {
+        Added::Matrix(beta, row) | Added::Row(beta, row) => {
             let beta = simd.splat_f32s(beta);
             for ((to, &sum), &row) in to.iter_mut().zip(sums).zip(S::as_simd_f32s(row).0) {
                 *to = simd.mul_add_e_f32s(alpha, sum, simd.mul_f32s(beta, row));
@@ -248,7 +263,7 @@ fn store_some(to: &mut [f32], sums: &[f32], alpha: f32, added: Added<'_>) {
     match added {
         Added::Nothing => to.for_each(|(to, sum)| *to = alpha * sum),
         Added::Held(beta) => to.for_each(|(to, sum)| *to = alpha * sum + beta * *to),
-        Added::Row(beta, row) => {
+        Added::Matrix(beta, row) | Added::Row(beta, row) => {
             to.zip(row).for_each(|((to, sum), row)| *to = alpha * sum + beta * row);
         }
     }
@@ -278,6 +293,7 @@ mod tests {
                 let added = match product.added {
                     Added::Held(beta) => beta * *held,
                     Added::Nothing => 0.0,
+                    Added::Matrix(beta, added) => beta * added[row * n + column],
                     Added::Row(beta, added) => beta * added[column],
                 };
                 *held = product.alpha * sum + added;
@@ -289,14 +305,16 @@ mod tests {
     #[test]
     fn products_of_all_small_extents_are_those_of_the_plain_loops() {
         let mut scratch = Vec::new();
-        for m in [1, 2, 3, 6, 7, 14] {
+        for m in [1, 2, 3, 4, 5, 6, 7, 8, 14, 15, 21] {
             for k in [0, 1, 5, 16] {
                 for n in [1, 7, 8, 15, 16, 17, 32, 33, 64, 75] {
                     for (a_by_columns, b_by_columns) in
                         [(false, false), (false, true), (true, false), (true, true)]
                     {
-                        let (a, b, row) = (numbers(m * k, 1), numbers(k * n, 2), numbers(n, 3));
-                        for added in [Added::Nothing, Added::Held(2.0), Added::Row(3.0, &row)] {
+                        let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
+                        let (row, matrix) = (numbers(n, 3), numbers(m * n, 5));
+                        let rows = [Added::Row(3.0, &row), Added::Matrix(3.0, &matrix)];
+                        for added in [Added::Nothing, Added::Held(2.0)].into_iter().chain(rows) {
                             let mut to = numbers(m * n, 4);
                             let mut again = to.clone();
                             let mut product = |to, compute: fn(Product<'_>) -> Option<Vec<f32>>| {

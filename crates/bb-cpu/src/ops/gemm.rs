@@ -104,7 +104,7 @@ fn gemm(node: &NodeDef<'_>) -> Outcome<Kernel> {
         let mut result = io.alloc(a.dtype(), &shape)?;
         let bias = io.optional(2);
         let added = match bias {
-            Some(bias) if beta != 0.0 => added_row(bias, beta, n),
+            Some(bias) if beta != 0.0 => added(bias, beta, m, n),
             _ => Some(Added::Nothing),
         };
         if let Some(added) = added
@@ -152,10 +152,11 @@ fn gemm(node: &NodeDef<'_>) -> Outcome<Kernel> {
     .via_f32())
 }
 
-/// A bias that is one row for all rows of a result of `n` columns.
-fn added_row(bias: &Tensor, beta: f32, n: usize) -> Option<Added<'_>> {
+/// A bias that is one row for all rows of a result of `n` columns, or a matrix of its extents.
+fn added(bias: &Tensor, beta: f32, m: usize, n: usize) -> Option<Added<'_>> {
     match &**bias.shape() {
         [extent] | [1, extent] if *extent == n => Some(Added::Row(beta, bias.as_slice().ok()?)),
+        [rows, columns] if (*rows, *columns) == (m, n) => Some(Added::Matrix(beta, bias.as_slice().ok()?)),
         _ => None,
     }
 }
