@@ -117,8 +117,9 @@ impl Federation {
 
     /// Bytes sent so far by all clients together, and by the server.
     fn sent(&self) -> (u64, u64) {
-        let bytes_sent = |peer| self.simulation.traffic(peer).map_or(0, |traffic| traffic.bytes_sent);
-        (self.clients.iter().copied().map(bytes_sent).sum(), bytes_sent(self.server))
+        // The server was added first, then the clients.
+        let clients = 1..1 + self.clients.len();
+        (self.simulation.bytes_sent(clients), self.simulation.bytes_sent(0..1))
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Simulation {
     now: Time,
     ready: VecDeque<usize>,
     deadlines: BTreeSet<(Time, usize)>,
+    /// What the node that works sends; empty between steps.
+    sent: Vec<Message>,
 }
 
 #[derive(Debug)]
@@ -79,6 +81,7 @@ impl Simulation {
             now: Time::ZERO,
             ready: VecDeque::new(),
             deadlines: BTreeSet::new(),
+            sent: Vec::new(),
         }
     }
 
@@ -243,6 +246,11 @@ impl Simulation {
         self.places.get(&peer).copied().ok_or(SimulationError::UnknownPeer { peer })
     }
 
+    /// Bytes that these nodes sent, each named by how many were added before it.
+    pub(crate) fn bytes_sent(&self, places: std::ops::Range<usize>) -> u64 {
+        self.members[places].iter().map(|member| member.traffic.bytes_sent).sum()
+    }
+
     fn wake(&mut self, place: usize) {
         if !std::mem::replace(&mut self.members[place].is_ready, true) {
             self.ready.push_back(place);
@@ -263,14 +271,17 @@ impl Simulation {
         while let Some(place) = self.ready.pop_front() {
             self.members[place].is_ready = false;
             let steps = self.members[place].node.step(self.now);
+            let mut sent = std::mem::take(&mut self.sent);
             for step in steps {
-                self.take(place, step, events);
+                self.take(place, step, &mut sent, events);
             }
+            self.network.send(self.now, &mut sent);
+            self.sent = sent;
             self.note_deadline(place);
         }
     }
 
-    fn take(&mut self, place: usize, step: EngineStep, events: &mut Vec<Event>) {
+    fn take(&mut self, place: usize, step: EngineStep, sent: &mut Vec<Message>, events: &mut Vec<Event>) {
         let (peer, at) = (self.members[place].node.peer_id(), self.now);
         match step {
             EngineStep::SendEnvelope { peer: to, bytes, .. } => {
@@ -279,7 +290,7 @@ impl Simulation {
                 member.traffic.bytes_sent += bytes.len() as u64;
                 match self.places.get(&to) {
                     Some(&receiver) if member.is_online => {
-                        self.network.send(at, Message { from: place, to: receiver, bytes });
+                        sent.push(Message { from: place, to: receiver, bytes });
                     }
                     _ => events.push(Event { peer, at, kind: EventKind::Lost { to } }),
                 }
