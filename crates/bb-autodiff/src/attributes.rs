@@ -2,7 +2,7 @@
 
 use bb_ir::DataType;
 use bb_ir::onnx::attribute_proto::AttributeType;
-use bb_ir::onnx::{AttributeProto, NodeProto, TensorProto};
+use bb_ir::onnx::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
 use crate::AutodiffError;
 
@@ -29,6 +29,11 @@ pub(crate) fn string(name: &str, value: &str) -> AttributeProto {
 /// A tensor attribute.
 pub(crate) fn tensor(name: &str, value: TensorProto) -> AttributeProto {
     AttributeProto { t: Some(value), ..named(name, AttributeType::Tensor) }
+}
+
+/// A graph attribute.
+pub(crate) fn graph(name: &str, value: GraphProto) -> AttributeProto {
+    AttributeProto { g: Some(value), ..named(name, AttributeType::Graph) }
 }
 
 fn named(name: &str, kind: AttributeType) -> AttributeProto {
@@ -136,6 +141,11 @@ impl<'a> Attributes<'a> {
 
     pub(crate) fn tensor(self, name: &str) -> Option<&'a TensorProto> {
         self.find(name).and_then(|attribute| attribute.t.as_ref())
+    }
+
+    pub(crate) fn graph(self, name: &str) -> Result<&'a GraphProto, AutodiffError> {
+        let found = self.find(name).and_then(|attribute| attribute.g.as_ref());
+        found.ok_or_else(|| self.wrong(name, "is missing: it must be a graph"))
     }
 
     /// The error that blames attribute `name`.

@@ -25,6 +25,8 @@ pub(crate) struct Builder {
     by_name: BTreeMap<String, Val>,
     reserved: BTreeSet<String>,
     expressions: BTreeMap<Expression, Vec<Val>>,
+    /// What generated names begin with.
+    prefix: String,
     counter: usize,
 }
 
@@ -48,29 +50,45 @@ impl Builder {
         if opset < OLDEST {
             return Err(AutodiffError::Opset { needed: OLDEST, opset });
         }
-        let mut builder = Self {
+        let mut builder = Self::empty(opset, "grad".to_owned());
+        builder.take_up(graph)?;
+        Ok(builder)
+    }
+
+    /// A graph of nothing, whose generated names begin with `prefix`.
+    pub(crate) fn empty(opset: i64, prefix: String) -> Self {
+        Self {
             opset,
-            nodes: Vec::with_capacity(graph.node.len() * 3),
+            nodes: Vec::new(),
             names: Vec::new(),
             facts: Vec::new(),
             by_name: BTreeMap::new(),
             reserved: BTreeSet::new(),
             expressions: BTreeMap::new(),
+            prefix,
             counter: 0,
-        };
+        }
+    }
+
+    /// Adds the initializers, the inputs that do not stand here yet, and the nodes of a graph.
+    ///
+    /// # Errors
+    /// [`AutodiffError::Order`].
+    pub(crate) fn take_up(&mut self, graph: &GraphProto) -> Result<(), AutodiffError> {
+        self.nodes.reserve(graph.node.len() * 3);
         for tensor in &graph.initializer {
-            builder.define(tensor.name.as_deref().unwrap_or_default(), Fact::of_tensor(tensor));
+            self.define(tensor.name.as_deref().unwrap_or_default(), Fact::of_tensor(tensor));
         }
         for tensor in &graph.sparse_initializer {
             let values = tensor.values.as_ref();
             let name = values.and_then(|values| values.name.as_deref()).unwrap_or_default();
             let dtype = values.and_then(|values| Fact::of_tensor(values).dtype);
-            builder.define(name, Fact::new(dtype, None));
+            self.define(name, Fact::new(dtype, None));
         }
         for input in &graph.input {
             let name = input.name.as_deref().unwrap_or_default();
-            if !builder.by_name.contains_key(name) {
-                builder.define(name, Fact::of_value_info(input));
+            if !self.by_name.contains_key(name) {
+                self.define(name, Fact::of_value_info(input));
             }
         }
         let declared: BTreeMap<&str, Fact> = graph
@@ -80,9 +98,9 @@ impl Builder {
             .map(|info| (info.name.as_deref().unwrap_or_default(), Fact::of_value_info(info)))
             .collect();
         for node in &graph.node {
-            builder.append(node, &declared)?;
+            self.append(node, &declared)?;
         }
-        Ok(builder)
+        Ok(())
     }
 
     /// Adds a node of the graph that is taken up, verbatim.
@@ -100,7 +118,8 @@ impl Builder {
                 self.reserve(inner);
             }
         }
-        let facts = self.infer(node, &inputs);
+        let mut facts = self.infer(node, &inputs);
+        self.look_inside(node, &inputs, &mut facts)?;
         let mut outputs = Vec::with_capacity(node.output.len());
         for (name, mut fact) in node.output.iter().zip(facts) {
             if let Some(declared) = declared.get(name.as_str()) {
@@ -192,6 +211,25 @@ impl Builder {
         self.push(op, &inputs, attributes, vec![name.to_owned()])[0]
     }
 
+    /// Adds a node with nested graphs, its outputs being what `facts` says.
+    pub(crate) fn emit_nested(
+        &mut self,
+        op: &str,
+        inputs: &[Option<Val>],
+        attributes: Vec<AttributeProto>,
+        facts: Vec<Fact>,
+    ) -> Vec<Val> {
+        for graph in attributes.iter().filter_map(|attribute| attribute.g.as_ref()) {
+            self.reserve(graph);
+        }
+        let names: Vec<String> = facts.iter().map(|_| self.next_name(op)).collect();
+        let outputs = self.push(op, inputs, attributes, names);
+        for (&output, fact) in outputs.iter().zip(&facts) {
+            self.learn(output, fact);
+        }
+        outputs
+    }
+
     fn push(
         &mut self,
         op: &str,
@@ -214,9 +252,9 @@ impl Builder {
         outputs
     }
 
-    fn next_name(&mut self, op: &str) -> String {
+    pub(crate) fn next_name(&mut self, op: &str) -> String {
         self.counter += 1;
-        let stem = format!("grad/{op}_{}", self.counter);
+        let stem = format!("{}/{op}_{}", self.prefix, self.counter);
         let name = self.fresh(&stem);
         self.reserved.insert(name.clone());
         name
@@ -270,6 +308,11 @@ impl Builder {
     /// All names of values, in the order in which they were made.
     pub(crate) fn value_names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(String::as_str).filter(|name| !name.is_empty())
+    }
+
+    /// Has node `index` be another one.
+    pub(crate) fn replace(&mut self, index: usize, node: NodeProto) {
+        self.nodes[index] = node;
     }
 
     /// The nodes so far.

@@ -268,6 +268,38 @@ impl Builder {
         Ok(self.transpose(a, &perm))
     }
 
+    /// The places `start` to `end` (which may count from the end) of one axis of `a`.
+    pub(crate) fn slice(&mut self, a: Val, axis: i64, start: i64, end: i64) -> Val {
+        if self.opset() < 10 {
+            let attributes = vec![ints("axes", &[axis]), ints("starts", &[start]), ints("ends", &[end])];
+            return self.op("Slice", &[a], attributes);
+        }
+        let bounds = [start, end, axis].map(|number| self.list(&[number]));
+        self.op("Slice", &[a, bounds[0], bounds[1], bounds[2]], vec![])
+    }
+
+    /// `a` with zeros around it, those at the front of all axes first; negative numbers take places away.
+    pub(crate) fn pad(&mut self, a: Val, pads: &[i64]) -> Val {
+        if self.opset() < 11 {
+            return self.op("Pad", &[a], vec![ints("pads", pads)]);
+        }
+        let pads = self.list(pads);
+        self.op("Pad", &[a, pads], vec![])
+    }
+
+    /// The parts of `a` along an axis, of these extents.
+    pub(crate) fn split(&mut self, a: Val, axis: i64, extents: &[i64]) -> Vec<Val> {
+        if extents.len() == 1 {
+            return vec![a];
+        }
+        let attribute = int("axis", axis);
+        if self.opset() < AXES_AS_INPUT {
+            return self.emit("Split", &[Some(a)], vec![attribute, ints("split", extents)], extents.len());
+        }
+        let list = self.list(extents);
+        self.emit("Split", &[Some(a), Some(list)], vec![attribute], extents.len())
+    }
+
     /// The product of two matrices, either of them transposed or not.
     pub(crate) fn gemm(
         &mut self,

@@ -10,7 +10,12 @@
 //! comparisons and `Where`, `MatMul Gemm`, `ReduceSum` and so on; constants are `Constant` nodes. Where extents
 //! are declared, or follow from what is declared, everything about shapes is settled here; where they are not, the
 //! question is asked by ops (`Shape`, `Size`, …), so that one graph serves all batch sizes. A backward node that
-//! would compute what a node computes already is that node.
+//! would compute what a node computes already is that node. What gradients are made of has gradients itself, so that
+//! [`Gradients::of`] a graph that it made gives second derivatives.
+//!
+//! Nested graphs are gone through: `If` backwards is an `If`, `Loop` and `Scan` backwards are a `Scan` from the last
+//! iteration to the first, for which the forward loop collects its states. A layer such as `LSTM` is written out as
+//! such a loop, and that is differentiated.
 //!
 //! # How it works
 //!
@@ -36,7 +41,8 @@
 //!    ```
 //!    `s.b` is the builder; it emits the form that the operator set has. An op with several inputs asks
 //!    `s.wants(index)` and hands gradients over with `s.give`, or with `s.give_broadcast` where the input was broadcast.
-//!    `Rule::first` is for ops whose further inputs are shapes or axes; `flow` says it input by input.
+//!    `Rule::first` is for ops whose further inputs are shapes or axes; `flow` says it input by input. An op that is
+//!    made of others may emit those and have them differentiated: `s.through`.
 //! 2. If the op's output does not have the shape of its input, teach `facts` the shape.
 //! 3. Add it to the family's file under `tests/gradients`: a `Case` is checked against finite differences with declared,
 //!    symbolic and unknown shapes.
@@ -49,6 +55,7 @@ mod builder;
 mod emit;
 mod error;
 mod facts;
+mod nested;
 mod objective;
 mod optimizer;
 mod reverse;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use bb_ir::onnx::GraphProto;
+use bb_ir::onnx::{GraphProto, NodeProto};
 
 use crate::AutodiffError;
-use crate::activity::{self, Activity};
+use crate::activity::{self, Activity, Span, prune};
 use crate::builder::{Builder, Val};
 use crate::facts::Fact;
-use crate::rules::Scope;
+use crate::rules::{Around, Scope};
 
 /// A graph extended by the nodes that compute gradients.
 ///
@@ -64,9 +64,17 @@ impl Gradients {
         let loss = lookup(&builder, loss)?;
         let wrt: Vec<Val> = wrt.iter().map(|name| lookup(&builder, name)).collect::<Result<_, _>>()?;
         let gradients = differentiate(&mut builder, loss, &wrt, None)?;
-        let gradients = gradients.iter().map(|&val| builder.name(val).to_owned()).collect();
-        Ok(Self { graph: GraphProto { node: builder.into_nodes(), ..graph.clone() }, gradients })
+        let gradients: Vec<String> = gradients.iter().map(|&val| builder.name(val).to_owned()).collect();
+        let node = backward_pruned(builder.into_nodes(), graph.node.len(), &gradients);
+        Ok(Self { graph: GraphProto { node, ..graph.clone() }, gradients })
     }
+}
+
+/// The first `forward` nodes, and of the rest those that `outputs` need.
+fn backward_pruned(mut nodes: Vec<NodeProto>, forward: usize, outputs: &[String]) -> Vec<NodeProto> {
+    let (kept, _) = prune(nodes.split_off(forward.min(nodes.len())), outputs);
+    nodes.extend(kept);
+    nodes
 }
 
 /// The value called `name`.
@@ -103,6 +111,40 @@ pub(crate) fn differentiate(
         .collect()
 }
 
+/// What each of `leaves` gets of the gradients `seeds` (value, gradient), everything else being constant; `None` where
+/// nothing flows. What a leaf is made of is not looked at, so that these are partial derivatives.
+///
+/// # Errors
+/// An op without a gradient between them, and those of its rules.
+pub(crate) fn pull_back(
+    builder: &mut Builder,
+    seeds: &[(Val, Val)],
+    leaves: &[Val],
+) -> Result<Vec<Option<Val>>, AutodiffError> {
+    let losses = seeds.iter().map(|&(val, _)| val).collect();
+    let span = Span { losses, wrt: leaves.to_vec(), partial: true, ..Span::default() };
+    let activity = activity::analyze_span(builder, span)?;
+    let mut gradients: BTreeMap<Val, Val> = BTreeMap::new();
+    for &(val, gradient) in seeds {
+        if activity.values.contains(&val) {
+            collect(builder, &mut gradients, val, gradient);
+        }
+    }
+    sweep(builder, &activity, &mut gradients)?;
+    Ok(leaves.iter().map(|leaf| gradients.get(leaf).copied()).collect())
+}
+
+/// Adds `gradient` to what `val` has got.
+fn collect(builder: &mut Builder, gradients: &mut BTreeMap<Val, Val>, val: Val, gradient: Val) {
+    let sum = match gradients.get(&val) {
+        Some(&sum) => builder.add(sum, gradient),
+        None => gradient,
+    };
+    let Fact { dtype, shape, .. } = builder.fact(val).clone();
+    builder.learn(sum, &Fact::new(dtype, shape));
+    gradients.insert(val, sum);
+}
+
 /// Runs the rules of the active nodes, last first.
 fn sweep(
     builder: &mut Builder,
@@ -119,19 +161,18 @@ fn sweep(
         if upstream.iter().all(Option::is_none) {
             continue;
         }
+        let captured = activity::captures(builder, &node);
+        let captured = captured.into_iter().filter(|val| activity.values.contains(val)).collect();
         let wanted = inputs.iter().map(|val| val.is_some_and(|val| activity.values.contains(&val)));
         let wanted: Vec<bool> = wanted.collect();
-        let mut scope = Scope::new(builder, index, &node, inputs, outputs, upstream, wanted);
-        (rule.backward)(&mut scope).map_err(|error| scope.blame(error))?;
-        let given = scope.into_given();
-        for (val, gradient) in given {
-            let sum = match gradients.get(&val) {
-                Some(&sum) => builder.add(sum, gradient),
-                None => gradient,
-            };
-            let Fact { dtype, shape, .. } = builder.fact(val).clone();
-            builder.learn(sum, &Fact::new(dtype, shape));
-            gradients.insert(val, sum);
+        let around = Around { inputs, outputs, upstream, wanted, captured };
+        let mut scope = Scope::new(builder, index, &node, around);
+        if let Err(error) = (rule.backward)(&mut scope) {
+            let error = scope.blame(error);
+            return Err(activity.surround(builder, index, error));
+        }
+        for (val, gradient) in scope.into_given() {
+            collect(builder, gradients, val, gradient);
         }
     }
     Ok(())

@@ -19,6 +19,7 @@ pub(super) fn infer(q: &Question<'_>) -> Option<Vec<Fact>> {
         | "Clip"
         | "Cos"
         | "Cosh"
+        | "CumProd"
         | "CumSum"
         | "Elu"
         | "Erf"
@@ -41,6 +42,7 @@ pub(super) fn infer(q: &Question<'_>) -> Option<Vec<Fact>> {
         | "PRelu"
         | "Reciprocal"
         | "Relu"
+        | "ReverseSequence"
         | "Round"
         | "Selu"
         | "Shrink"
@@ -77,7 +79,14 @@ pub(super) fn infer(q: &Question<'_>) -> Option<Vec<Fact>> {
             }
             facts
         }
-        "LayerNormalization" => vec![first()],
+        "LayerNormalization" => {
+            let moments = q.shape(0).and_then(|dims| {
+                let axis = axis_within(q.attributes().int_or("axis", -1), dims.len())?;
+                Some([&dims[..axis], &vec![Dim::Known(1); dims.len() - axis]].concat())
+            });
+            let moments = Fact::new(q.dtype(0), moments);
+            vec![first(), moments.clone(), moments]
+        }
         "MatMul" => vec![Fact::new(q.dtype(0), matmul(q))],
         "Gemm" => vec![Fact::new(q.dtype(0), gemm(q))],
         "SoftmaxCrossEntropyLoss" => vec![Fact::new(q.dtype(0), loss(q)), first()],

@@ -4,6 +4,7 @@
 //! more emits the question as ONNX ops instead.
 
 mod arithmetic;
+mod layers;
 mod shaping;
 mod windows;
 
@@ -27,6 +28,8 @@ pub(crate) struct Fact {
     pub(crate) contents: Option<Vec<Symbol>>,
     /// The number that all its elements are.
     pub(crate) uniform: Option<f64>,
+    /// Its elements, where it is a small constant of floats of rank 1.
+    pub(crate) numbers: Option<Vec<f64>>,
 }
 
 /// An integer that is known, is some extent of the graph, or is not known.
@@ -39,7 +42,7 @@ pub(crate) enum Symbol {
 
 impl Fact {
     pub(crate) fn new(dtype: Option<DataType>, shape: Option<Vec<Dim>>) -> Self {
-        Self { dtype, shape, contents: None, uniform: None }
+        Self { dtype, shape, contents: None, uniform: None, numbers: None }
     }
 
     pub(crate) fn of_tensor(tensor: &TensorProto) -> Self {
@@ -54,6 +57,8 @@ impl Fact {
         }
         if matches!(dtype, Some(DataType::I64 | DataType::I32)) && tensor.dims.len() <= 1 {
             fact.contents = Some(values.iter().map(|&value| Symbol::Known(value as i64)).collect());
+        } else if dtype.is_some_and(is_float) && tensor.dims.len() == 1 {
+            fact.numbers = Some(values);
         }
         fact
     }
@@ -213,6 +218,7 @@ pub(crate) fn infer(question: &Question<'_>) -> Vec<Fact> {
         arithmetic::infer(question)
             .or_else(|| shaping::infer(question))
             .or_else(|| windows::infer(question))
+            .or_else(|| layers::infer(question))
             .unwrap_or_default()
     } else {
         Vec::new()

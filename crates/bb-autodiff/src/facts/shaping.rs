@@ -19,9 +19,6 @@ pub(super) fn infer(q: &Question<'_>) -> Option<Vec<Fact>> {
         "Flatten" => Fact::new(q.dtype(0), flatten(q)),
         "Gather" => gather(q),
         "GatherND" => Fact::new(q.dtype(0), gather_nd(q)),
-        "Pad" | "DepthToSpace" | "SpaceToDepth" => {
-            Fact::new(q.dtype(0), q.shape(0).map(|dims| vec![Dim::Any; dims.len()]))
-        }
         "GatherElements" => Fact::new(q.dtype(0), q.shape(1).map(<[Dim]>::to_vec)),
         "Identity" => q.input(0)?.clone(),
         "OneHot" => Fact::new(q.dtype(2), one_hot(q)),
@@ -52,7 +49,7 @@ pub(super) fn infer(q: &Question<'_>) -> Option<Vec<Fact>> {
 
 /// A fact without the number that all elements are, which a change of type may round.
 fn numeric(fact: Option<&Fact>) -> Fact {
-    Fact { uniform: None, ..fact.cloned().unwrap_or_default() }
+    Fact { uniform: None, numbers: None, ..fact.cloned().unwrap_or_default() }
 }
 
 fn constant(attributes: Attributes<'_>) -> Fact {

@@ -5,7 +5,7 @@
 use bb_ir::DataType;
 use bb_ir::onnx::AttributeProto;
 
-use super::{Flow, Rule, Scope};
+use super::{Rule, Scope};
 use crate::AutodiffError;
 use crate::attributes::{int, small_tensor, string, tensor};
 use crate::builder::Val;
@@ -15,25 +15,19 @@ pub(super) const RULES: &[Rule] = &[
     Rule::first("Gather", gather),
     Rule::first("GatherElements", gather_elements),
     Rule::first("GatherND", gather_nd),
-    Rule { op: "ScatterElements", flow: scatter_flow, backward: scatter_elements, nested: false },
-    Rule { op: "ScatterND", flow: scatter_flow, backward: scatter_nd, nested: false },
     Rule::first("Slice", slice),
     Rule::first("Split", split),
     Rule::first("Tile", tile),
 ];
 
 /// From it on, `ScatterElements` and `ScatterND` can add.
-const SCATTER_ADDS: i64 = 16;
+pub(super) const SCATTER_ADDS: i64 = 16;
 
-fn scatter_flow(index: usize) -> Flow {
-    if index == 1 { Flow::Stop } else { Flow::Gradient }
-}
-
-fn adding() -> AttributeProto {
+pub(super) fn adding() -> AttributeProto {
     string("reduction", "add")
 }
 
-fn require(s: &Scope<'_>, needed: i64) -> Result<(), AutodiffError> {
+pub(super) fn require(s: &Scope<'_>, needed: i64) -> Result<(), AutodiffError> {
     let opset = s.b.opset();
     if opset < needed { Err(AutodiffError::Opset { needed, opset }) } else { Ok(()) }
 }
@@ -92,7 +86,7 @@ fn permuted_shape(s: &mut Scope<'_>, x: Val, perm: &[usize]) -> Result<Val, Auto
 }
 
 /// Zeros of the element type of `like` in the shape that `shape` lists.
-fn zeros(s: &mut Scope<'_>, like: Val, shape: Val) -> Result<Val, AutodiffError> {
+pub(super) fn zeros(s: &mut Scope<'_>, like: Val, shape: Val) -> Result<Val, AutodiffError> {
     let dtype = s.b.dtype(like)?;
     Ok(match small_tensor(dtype, &[1], &[0.0]) {
         Some(zero) => s.b.op("ConstantOfShape", &[shape], vec![tensor("value", zero)]),
@@ -125,41 +119,6 @@ fn gather_nd(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let gradient = s.b.op("ScatterND", &[zeros, indices, g], vec![adding()]);
     s.give(0, gradient);
     Ok(())
-}
-
-/// `y = x` with `u` at the indices (or added there): `u` gets `g` at the indices, `x` gets `g` with zeros there (or `g`).
-fn scatter(s: &mut Scope<'_>, op: &str, gather: &str, axis: &[AttributeProto]) -> Result<(), AutodiffError> {
-    let (g, indices, updates) = (s.upstream()?, s.input(1)?, s.input(2)?);
-    let added = match s.attributes().text("reduction").unwrap_or("none") {
-        "none" => false,
-        "add" => true,
-        other => return Err(s.unsupported(format!("reduction `{other}` has no gradient; use none or add"))),
-    };
-    if s.wants(0) {
-        let gradient = if added {
-            g
-        } else {
-            let zeros = s.b.full_like(updates, 0.0)?;
-            s.b.op(op, &[g, indices, zeros], axis.to_vec())
-        };
-        s.give(0, gradient);
-    }
-    if s.wants(2) {
-        let gradient = s.b.op(gather, &[g, indices], axis.to_vec());
-        s.give(2, gradient);
-    }
-    Ok(())
-}
-
-/// See [`scatter`]; an index an element, along an axis.
-fn scatter_elements(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
-    let axis = int("axis", s.attributes().int_or("axis", 0));
-    scatter(s, "ScatterElements", "GatherElements", &[axis])
-}
-
-/// See [`scatter`]; an index being a row of places.
-fn scatter_nd(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
-    scatter(s, "ScatterND", "GatherND", &[])
 }
 
 /// A part of `x`: `g` between zeros. Steps of one within known extents by concatenation, all else by [`move_back`].

@@ -4,24 +4,33 @@
 //! shows how to add one.
 
 mod activation;
+mod control;
 mod conv;
+mod einsum;
 mod elementwise;
 mod function;
 mod indexing;
 mod linear;
 mod loss;
+mod movement;
 mod norm;
 mod pool;
+mod recurrent;
 mod reduce;
+mod resample;
+mod scatter;
 mod select;
 mod shaping;
 mod softmax;
+
+use std::collections::BTreeSet;
 
 use bb_ir::onnx::{AttributeProto, NodeProto};
 
 use crate::AutodiffError;
 use crate::attributes::{Attributes, label, op_name};
 use crate::builder::{Builder, Val};
+use crate::reverse::pull_back;
 
 /// How a gradient passes an op.
 pub(crate) struct Rule {
@@ -67,15 +76,21 @@ impl Rule {
 
 const FAMILIES: &[&[Rule]] = &[
     activation::RULES,
+    control::RULES,
     conv::RULES,
+    einsum::RULES,
     elementwise::RULES,
     function::RULES,
     indexing::RULES,
     linear::RULES,
     loss::RULES,
+    movement::RULES,
     norm::RULES,
     pool::RULES,
+    recurrent::RULES,
     reduce::RULES,
+    resample::RULES,
+    scatter::RULES,
     select::RULES,
     shaping::RULES,
     softmax::RULES,
@@ -86,7 +101,13 @@ const CONSTANT: &[&str] = &[
     "And",
     "ArgMax",
     "ArgMin",
+    "Bernoulli",
+    "BitCast",
     "BitShift",
+    "BitwiseAnd",
+    "BitwiseNot",
+    "BitwiseOr",
+    "BitwiseXor",
     "Ceil",
     "ConstantOfShape",
     "Equal",
@@ -140,24 +161,30 @@ pub(crate) struct Scope<'a> {
     pub(crate) b: &'a mut Builder,
     index: usize,
     node: &'a NodeProto,
-    inputs: Vec<Option<Val>>,
-    outputs: Vec<Option<Val>>,
-    upstream: Vec<Option<Val>>,
-    wanted: Vec<bool>,
+    around: Around,
     given: Vec<(Val, Val)>,
 }
 
+/// The values around a node.
+pub(crate) struct Around {
+    pub(crate) inputs: Vec<Option<Val>>,
+    pub(crate) outputs: Vec<Option<Val>>,
+    /// The gradient of each output, if the loss depends on it.
+    pub(crate) upstream: Vec<Option<Val>>,
+    /// For each input: whether its gradient is asked for.
+    pub(crate) wanted: Vec<bool>,
+    /// What nested graphs read from outside and whose gradients are asked for.
+    pub(crate) captured: Vec<Val>,
+}
+
 impl<'a> Scope<'a> {
-    pub(crate) fn new(
-        b: &'a mut Builder,
-        index: usize,
-        node: &'a NodeProto,
-        inputs: Vec<Option<Val>>,
-        outputs: Vec<Option<Val>>,
-        upstream: Vec<Option<Val>>,
-        wanted: Vec<bool>,
-    ) -> Self {
-        Self { b, index, node, inputs, outputs, upstream, wanted, given: Vec::new() }
+    pub(crate) fn new(b: &'a mut Builder, index: usize, node: &'a NodeProto, around: Around) -> Self {
+        Self { b, index, node, around, given: Vec::new() }
+    }
+
+    /// What the nested graphs read from outside and whose gradients are asked for.
+    pub(crate) fn captured(&self) -> &[Val] {
+        &self.around.captured
     }
 
     /// The node's attributes.
@@ -182,12 +209,12 @@ impl<'a> Scope<'a> {
 
     /// How many outputs the node lists.
     pub(crate) fn output_count(&self) -> usize {
-        self.outputs.len()
+        self.around.outputs.len()
     }
 
     /// How many inputs the node lists.
     pub(crate) fn input_count(&self) -> usize {
-        self.inputs.len()
+        self.around.inputs.len()
     }
 
     /// An input that the op always has.
@@ -197,12 +224,12 @@ impl<'a> Scope<'a> {
 
     /// An input that may be left out.
     pub(crate) fn optional(&self, index: usize) -> Option<Val> {
-        self.inputs.get(index).copied().flatten()
+        self.around.inputs.get(index).copied().flatten()
     }
 
     /// An output that the op always has.
     pub(crate) fn output(&self, index: usize) -> Result<Val, AutodiffError> {
-        let found = self.outputs.get(index).copied().flatten();
+        let found = self.around.outputs.get(index).copied().flatten();
         found.ok_or_else(|| self.unsupported(format!("output {index} is missing")))
     }
 
@@ -215,12 +242,12 @@ impl<'a> Scope<'a> {
 
     /// The gradient of an output, if the loss depends on it.
     pub(crate) fn upstream_of(&self, index: usize) -> Option<Val> {
-        self.upstream.get(index).copied().flatten()
+        self.around.upstream.get(index).copied().flatten()
     }
 
     /// Whether the gradient of an input is asked for.
     pub(crate) fn wants(&self, index: usize) -> bool {
-        self.wanted.get(index).copied().unwrap_or(false)
+        self.around.wanted.get(index).copied().unwrap_or(false)
     }
 
     /// Adds `gradient`, in the input's shape, to the gradient of input `index`.
@@ -228,6 +255,27 @@ impl<'a> Scope<'a> {
         if let Some(val) = self.optional(index).filter(|_| self.wants(index)) {
             self.given.push((val, gradient));
         }
+    }
+
+    /// Adds `gradient`, in the shape of `val`, which a nested graph reads, to its gradient.
+    pub(crate) fn give_captured(&mut self, val: Val, gradient: Val) {
+        self.given.push((val, gradient));
+    }
+
+    /// Differentiates, instead of the op, other nodes that compute the same: `made` has, for outputs of the op, the
+    /// values that stand for them.
+    pub(crate) fn through(&mut self, made: &[(usize, Val)]) -> Result<(), AutodiffError> {
+        let seeds: Vec<(Val, Val)> = made
+            .iter()
+            .filter_map(|&(output, val)| self.upstream_of(output).map(|gradient| (val, gradient)))
+            .collect();
+        let wanted = (0..self.input_count()).filter(|&index| self.wants(index));
+        let leaves: BTreeSet<Val> = wanted.filter_map(|index| self.optional(index)).collect();
+        let leaves: Vec<Val> = leaves.into_iter().collect();
+        let gradients = pull_back(self.b, &seeds, &leaves)?;
+        let flowing = leaves.iter().zip(gradients).filter_map(|(&leaf, gradient)| Some((leaf, gradient?)));
+        self.given.extend(flowing);
+        Ok(())
     }
 
     /// The rule of a function of one number: gives what `gradient` makes of the output's gradient.

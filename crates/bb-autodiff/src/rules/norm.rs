@@ -4,6 +4,8 @@
 //! over the same axes: `dx = r·(h - mean h - x̂·mean(h·x̂))`, `dscale = Σ g·x̂`, `dbias = Σ g`. (Ioffe & Szegedy, "Batch
 //! Normalization", 2015; Ba et al., "Layer Normalization", 2016.)
 
+use bb_ir::Dim;
+
 use super::{Flow, Rule, Scope};
 use crate::AutodiffError;
 use crate::attributes::{int, ints};
@@ -12,7 +14,9 @@ use crate::facts::axis_within;
 
 pub(super) const RULES: &[Rule] = &[
     Rule { op: "BatchNormalization", flow: batch_flow, backward: batch, nested: false },
+    Rule::all("GroupNormalization", group),
     Rule::all("InstanceNormalization", instance),
+    Rule::all("LRN", local_response),
     Rule::all("LayerNormalization", layer),
     Rule::all("LpNormalization", lp),
     Rule::all("MeanVarianceNormalization", mean_variance),
@@ -143,8 +147,104 @@ fn instance(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     Ok(())
 }
 
+/// Over the channels and places of each group: `x` as `[rows, groups, rest]`. The scale is a number a channel, before
+/// operator set 21 a number a group. (Wu & He, "Group Normalization", 2018.)
+fn group(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    let (x, scale, bias) = (s.input(0)?, s.input(1)?, s.input(2)?);
+    let rank = s.b.rank(x)?;
+    let epsilon = f64::from(s.attributes().float_or("epsilon", 1e-5));
+    let groups =
+        s.attributes().int("num_groups").ok_or_else(|| s.attributes().wrong("num_groups", "is missing"))?;
+    let apart = s.b.list(&[0, groups, -1]);
+    let apart = s.b.reshape(x, apart);
+    s.b.refine(apart, &[Dim::Any, Dim::Known(groups.max(0) as usize), Dim::Any]);
+    let (mut unit, _) = normalized(s, apart, &[2], epsilon)?;
+    let by_group = s.b.opset() < 21;
+    let rank = if by_group { 3 } else { rank };
+    if !by_group {
+        unit = s.b.reshape_like(unit, x);
+    }
+    let (scale, bias) = (by_channel(s, scale, rank), by_channel(s, bias, rank));
+    let scaled = s.b.mul(unit, scale);
+    let mut y = s.b.add(scaled, bias);
+    if by_group {
+        y = s.b.reshape_like(y, x);
+    }
+    s.through(&[(0, y)])
+}
+
+/// `y = x·d^-β`, `d = bias + α/size·Σ x²`, the sum over the channels of a window: `g·d^-β` less `2αβ/size·x` times the sum
+/// of `g·x·d^(-β-1)` over the channels in whose windows the channel is. (Krizhevsky et al., 2012, section 3.3.)
+fn local_response(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    let (g, x) = (s.upstream()?, s.input(0)?);
+    let size = s.attributes().int("size").filter(|size| (1..=1024).contains(size));
+    let size = size.ok_or_else(|| s.attributes().wrong("size", "is missing or out of range"))?;
+    let number = |name: &str, default: f32| f64::from(s.attributes().float_or(name, default));
+    let (alpha, beta, bias) = (number("alpha", 1e-4), number("beta", 0.75), number("bias", 1.0));
+    let (before, after) = ((size - 1) / 2, size / 2);
+    let squares = s.b.mul(x, x);
+    let sum = window_sum(s, squares, before, after)?;
+    let scaled = s.b.scale(sum, alpha / size as f64)?;
+    let bias = s.b.scalar_like(x, bias)?;
+    let base = s.b.add(scaled, bias);
+    let exponent = s.b.scalar_like(x, -beta)?;
+    let power = s.b.op("Pow", &[base, exponent], vec![]);
+    let direct = s.b.mul(g, power);
+    let share = s.b.mul(direct, x);
+    let share = s.b.div(share, base);
+    let along = window_sum(s, share, after, before)?;
+    let along = s.b.mul(along, x);
+    let along = s.b.scale(along, 2.0 * alpha * beta / size as f64)?;
+    let gradient = s.b.sub(direct, along);
+    s.give(0, gradient);
+    Ok(())
+}
+
+/// The sums of `val` over so many channels before and after each: those of the padded value, shifted.
+fn window_sum(s: &mut Scope<'_>, val: Val, before: i64, after: i64) -> Result<Val, AutodiffError> {
+    let rank = s.b.rank(s.input(0)?)?;
+    let size = before + after + 1;
+    let mut pads = vec![0; 2 * rank];
+    pads[1] = before;
+    pads[rank + 1] = after;
+    let padded = s.b.pad(val, &pads);
+    let mut sum: Option<Val> = None;
+    for shift in 0..size {
+        let behind = shift + 1 - size;
+        let part = s.b.slice(padded, 1, shift, if behind == 0 { i64::MAX } else { behind });
+        sum = Some(match sum {
+            Some(sum) => s.b.add(sum, part),
+            None => part,
+        });
+    }
+    let sum = sum.unwrap_or(val);
+    if let Some(dims) = s.b.fact(val).shape.clone() {
+        s.b.refine(sum, &dims);
+    }
+    Ok(sum)
+}
+
+/// Over all axes from `axis` on, where the mean or the inverse deviation have gradients themselves.
+fn layer_with_moments(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    let (x, scale) = (s.input(0)?, s.input(1)?);
+    let rank = s.b.rank(x)?;
+    let first = s.axis("axis", -1, rank)?;
+    let epsilon = f64::from(s.attributes().float_or("epsilon", 1e-5));
+    let axes: Vec<i64> = (first as i64..rank as i64).collect();
+    let (unit, r) = normalized(s, x, &axes, epsilon)?;
+    let mean = mean_over(s, x, &axes);
+    let mut y = s.b.mul(unit, scale);
+    if let Some(bias) = s.optional(2) {
+        y = s.b.add(y, bias);
+    }
+    s.through(&[(0, y), (1, mean), (2, r)])
+}
+
 /// Over all axes from `axis` on.
 fn layer(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    if s.upstream_of(1).is_some() || s.upstream_of(2).is_some() {
+        return layer_with_moments(s);
+    }
     let (g, x, scale) = (s.upstream()?, s.input(0)?, s.input(1)?);
     let rank = s.b.rank(x)?;
     let first = s.axis("axis", -1, rank)?;

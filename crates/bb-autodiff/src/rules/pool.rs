@@ -10,7 +10,9 @@ use bb_ir::DataType;
 pub(super) const RULES: &[Rule] = &[
     Rule::all("AveragePool", average),
     Rule::all("GlobalAveragePool", global_average),
+    Rule::all("GlobalLpPool", global_lp),
     Rule::all("GlobalMaxPool", global_max),
+    Rule::all("LpPool", lp),
     Rule::all("MaxPool", max),
 ];
 
@@ -40,70 +42,139 @@ fn max(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     Ok(())
 }
 
+/// How the windows of a pool lie on its image.
+struct Layout {
+    /// Extents of the image's places, and of the windows'.
+    image: Vec<i64>,
+    windows: Vec<i64>,
+    window: Window,
+    /// What the windows reach beyond the padded image, negative where they do not reach its end.
+    beyond: Vec<i64>,
+    /// Padding at the end that the windows reach.
+    after: Vec<i64>,
+}
+
+impl Layout {
+    fn of(s: &Scope<'_>, x: Val, y: Val) -> Result<Self, AutodiffError> {
+        let extents = |val: Val| -> Result<Vec<i64>, AutodiffError> {
+            let image: Option<Vec<i64>> =
+                s.b.fact(val).shape.as_ref().and_then(|dims| places(dims).into_iter().collect());
+            image.ok_or_else(|| s.b.undetermined(val, "shape, rows and channels aside,"))
+        };
+        let (image, windows) = (extents(x)?, extents(y)?);
+        let kernel = s.attributes().ints("kernel_shape").map(<[i64]>::to_vec);
+        let kernel = kernel.ok_or_else(|| s.attributes().wrong("kernel_shape", "is missing"))?;
+        let known: Vec<Option<i64>> = image.iter().copied().map(Some).collect();
+        let window = Window::of(s.attributes(), kernel, &known)
+            .ok_or_else(|| s.unsupported("pads, strides or dilations do not fit the image".to_owned()))?;
+        let beyond: Vec<i64> = (0..image.len())
+            .map(|axis| {
+                let reached = (windows[axis] - 1) * window.strides[axis] + window.reach(axis);
+                reached - window.before[axis] - window.after[axis] - image[axis]
+            })
+            .collect();
+        let after = (0..image.len()).map(|axis| window.after[axis] + beyond[axis].max(0)).collect();
+        Ok(Self { image, windows, window, beyond, after })
+    }
+
+    /// Ones in the shape of the window.
+    fn ones(&self, s: &mut Scope<'_>, dtype: DataType) -> Val {
+        let shape: Vec<i64> = [1, 1].iter().chain(&self.window.kernel).copied().collect();
+        let shape = s.b.list(&shape);
+        let one = s.b.scalar(dtype, 1.0);
+        s.b.op("Expand", &[one, shape], vec![])
+    }
+
+    /// `share`, a number a window, added up at every place of `x` that the window covers.
+    fn spread(&self, s: &mut Scope<'_>, share: Val, x: Val) -> Result<Val, AutodiffError> {
+        let dtype = s.b.dtype(x)?;
+        let ones = self.ones(s, dtype);
+        let apart: Vec<i64> = [-1, 1].iter().chain(&self.windows).copied().collect();
+        let apart = s.b.list(&apart);
+        let apart = s.b.reshape(share, apart);
+        let pads = [&self.window.before[..], &self.after].concat();
+        let mut attributes = vec![
+            ints("strides", &self.window.strides),
+            ints("dilations", &self.window.dilations),
+            ints("pads", &pads),
+        ];
+        let extra: Vec<i64> = self.beyond.iter().map(|&places| (-places).max(0)).collect();
+        if extra.iter().any(|&places| places != 0) {
+            attributes.push(ints("output_padding", &extra));
+        }
+        let spread = s.b.op("ConvTranspose", &[apart, ones], attributes);
+        Ok(s.b.reshape_like(spread, x))
+    }
+}
+
 /// `y = mean` over each window: `g/n`, spread over the window by a transposed convolution with ones.
 ///
 /// `n` is the number of elements of the window, or of those that are not padding: then a convolution of ones counts them.
 fn average(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let (g, x, y) = (s.upstream()?, s.input(0)?, s.output(0)?);
     let dtype = s.b.dtype(x)?;
-    let extents = |s: &Scope<'_>, val: Val| -> Result<Vec<i64>, AutodiffError> {
-        let image: Option<Vec<i64>> =
-            s.b.fact(val).shape.as_ref().and_then(|dims| places(dims).into_iter().collect());
-        image.ok_or_else(|| s.b.undetermined(val, "shape, rows and channels aside,"))
-    };
-    let (image, windows) = (extents(s, x)?, extents(s, y)?);
-    let kernel = s.attributes().ints("kernel_shape").map(<[i64]>::to_vec);
-    let kernel = kernel.ok_or_else(|| s.attributes().wrong("kernel_shape", "is missing"))?;
-    let known: Vec<Option<i64>> = image.iter().copied().map(Some).collect();
-    let window = Window::of(s.attributes(), kernel, &known)
-        .ok_or_else(|| s.unsupported("pads, strides or dilations do not fit the image".to_owned()))?;
-    let axes = image.len();
-    // What the windows reach beyond the padded image, negative where they do not reach its end.
-    let beyond: Vec<i64> = (0..axes)
-        .map(|axis| {
-            let reached = (windows[axis] - 1) * window.strides[axis] + window.reach(axis);
-            reached - window.before[axis] - window.after[axis] - image[axis]
-        })
-        .collect();
-    let after: Vec<i64> = (0..axes).map(|axis| window.after[axis] + beyond[axis].max(0)).collect();
-    let pads = [&window.before[..], &after].concat();
-    let extra: Vec<i64> = beyond.iter().map(|&places| (-places).max(0)).collect();
-    let ones_shape: Vec<i64> = [1, 1].iter().chain(&window.kernel).copied().collect();
-    let ones_shape = s.b.list(&ones_shape);
-    let one = s.b.scalar(dtype, 1.0);
-    let ones = s.b.op("Expand", &[one, ones_shape], vec![]);
-    let padded = window.before.iter().chain(&after).any(|&places| places != 0);
+    let layout = Layout::of(s, x, y)?;
+    let padded = layout.window.before.iter().chain(&layout.after).any(|&places| places != 0);
     let include = s.attributes().flag("count_include_pad", false);
-    let share = if !padded || (include && beyond.iter().all(|&places| places <= 0)) {
-        s.b.scale(g, 1.0 / window.kernel.iter().product::<i64>() as f64)?
+    let share = if !padded || (include && layout.beyond.iter().all(|&places| places <= 0)) {
+        s.b.scale(g, 1.0 / layout.window.kernel.iter().product::<i64>() as f64)?
     } else {
-        let count = window_counts(s, dtype, &image, &window, &after, ones, include)?;
+        let ones = layout.ones(s, dtype);
+        let count = window_counts(s, dtype, &layout, ones, include);
         s.b.div(g, count)
     };
-    let apart: Vec<i64> = [-1, 1].iter().chain(&windows).copied().collect();
-    let apart = s.b.list(&apart);
-    let apart = s.b.reshape(share, apart);
-    let mut attributes =
-        vec![ints("strides", &window.strides), ints("dilations", &window.dilations), ints("pads", &pads)];
-    if extra.iter().any(|&places| places != 0) {
-        attributes.push(ints("output_padding", &extra));
-    }
-    let spread = s.b.op("ConvTranspose", &[apart, ones], attributes);
-    let gradient = s.b.reshape_like(spread, x);
+    let gradient = layout.spread(s, share, x)?;
+    s.give(0, gradient);
+    Ok(())
+}
+
+/// `y = (Σ |x|ᵖ)^(1/p)` over each window: `g·y¹⁻ᵖ`, spread over the window, times `|x|ᵖ⁻¹·sign x`.
+fn lp(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    let (x, y) = (s.input(0)?, s.output(0)?);
+    let layout = Layout::of(s, x, y)?;
+    let share = norm_share(s)?;
+    let wide = layout.spread(s, share, x)?;
+    give_norm(s, wide)
+}
+
+/// As [`lp`], over all places of a channel.
+fn global_lp(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    let share = norm_share(s)?;
+    give_norm(s, share)
+}
+
+/// `g·y¹⁻ᵖ`, zero where `y` is.
+fn norm_share(s: &mut Scope<'_>) -> Result<Val, AutodiffError> {
+    let (g, y) = (s.upstream()?, s.output(0)?);
+    let p = s.attributes().int_or("p", 2);
+    let (zero, one) = (s.b.scalar_like(y, 0.0)?, s.b.scalar_like(y, 1.0)?);
+    let positive = s.b.op("Greater", &[y, zero], vec![]);
+    let safe = s.b.op("Where", &[positive, y, one], vec![]);
+    let exponent = s.b.scalar_like(y, (1 - p) as f64)?;
+    let power = s.b.op("Pow", &[safe, exponent], vec![]);
+    Ok(s.b.mul(g, power))
+}
+
+/// Gives `wide·|x|ᵖ⁻¹·sign x`.
+fn give_norm(s: &mut Scope<'_>, wide: Val) -> Result<(), AutodiffError> {
+    let x = s.input(0)?;
+    let p = s.attributes().int_or("p", 2);
+    let slope = if p == 2 {
+        x
+    } else {
+        let (size, sign) = (s.b.op("Abs", &[x], vec![]), s.b.op("Sign", &[x], vec![]));
+        let exponent = s.b.scalar_like(x, (p - 1) as f64)?;
+        let power = s.b.op("Pow", &[size, exponent], vec![]);
+        s.b.mul(power, sign)
+    };
+    let gradient = s.b.mul(wide, slope);
     s.give(0, gradient);
     Ok(())
 }
 
 /// How many elements each window averages, as `[1, 1, …]`.
-fn window_counts(
-    s: &mut Scope<'_>,
-    dtype: DataType,
-    image: &[i64],
-    window: &Window,
-    after: &[i64],
-    ones: Val,
-    include: bool,
-) -> Result<Val, AutodiffError> {
+fn window_counts(s: &mut Scope<'_>, dtype: DataType, layout: &Layout, ones: Val, include: bool) -> Val {
+    let Layout { image, window, after, .. } = layout;
     // Padding that counts is part of the image; what the last window reaches beyond it never counts.
     let counted: Vec<i64> = (0..image.len())
         .map(
@@ -122,7 +193,7 @@ fn window_counts(
     let full = s.b.op("Expand", &[one, shape], vec![]);
     let attributes =
         vec![ints("strides", &window.strides), ints("dilations", &window.dilations), ints("pads", &pads)];
-    Ok(s.b.op("Conv", &[full, ones], attributes))
+    s.b.op("Conv", &[full, ones], attributes)
 }
 
 /// The axes of the places.

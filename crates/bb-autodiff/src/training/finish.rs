@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use bb_ir::Dim;
-use bb_ir::onnx::{GraphProto, NodeProto, TensorProto, ValueInfoProto};
+use bb_ir::onnx::{GraphProto, TensorProto, ValueInfoProto};
 
 use super::{Mask, TrainingGraph, TrainingPlan};
 use crate::AutodiffError;
-use crate::activity;
+use crate::activity::prune;
 use crate::attributes::int;
 use crate::builder::{Builder, Val};
 use crate::facts::Fact;
@@ -131,27 +131,6 @@ pub(super) fn add_in_place(b: &mut Builder, parameter: Val, change: Val) -> Val 
         return b.emit_as(&name, "Gemm", &[left, right, parameter], attributes);
     }
     b.emit_as(&name, "Add", &[parameter, change], vec![])
-}
-
-/// The nodes that `outputs` need, and all names that those read or that are put out.
-fn prune(nodes: Vec<NodeProto>, outputs: &[String]) -> (Vec<NodeProto>, BTreeSet<String>) {
-    let mut read: BTreeSet<String> = outputs.iter().cloned().collect();
-    let mut kept: Vec<NodeProto> = Vec::with_capacity(nodes.len());
-    for node in nodes.into_iter().rev() {
-        if node.output.iter().any(|name| read.contains(name)) {
-            read.extend(node.input.iter().filter(|name| !name.is_empty()).cloned());
-            let mut captured = BTreeSet::new();
-            for inner in
-                node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs))
-            {
-                activity::free_names(inner, &mut captured);
-            }
-            read.extend(captured.into_iter().map(str::to_owned));
-            kept.push(node);
-        }
-    }
-    kept.reverse();
-    (kept, read)
 }
 
 /// `graph`, the initializers called `held` being inputs, in that order, and no longer initializers.

@@ -109,6 +109,8 @@ pub(crate) enum Feed {
     Labels(Vec<usize>, Vec<i64>),
     /// Integers that the graph holds.
     Held(Vec<i64>),
+    /// Numbers of `f32` that the graph holds, whatever type it computes in.
+    HeldNumbers(Vec<f64>),
     /// A flag that the graph holds.
     Flag(bool),
     /// Flags fed when the graph runs.
@@ -351,6 +353,10 @@ impl Case {
                 Feed::Labels(shape, _) => graph.input.push(typed(&name, DataType::I64, shape, shapes)),
                 Feed::Flags(shape, _) => graph.input.push(typed(&name, DataType::Bool, shape, shapes)),
                 Feed::Held(values) => graph.initializer.push(named(i64_tensor(values), &name)),
+                Feed::HeldNumbers(values) => {
+                    let tensor = float_tensor(DataType::F32, &[values.len()], values);
+                    graph.initializer.push(named(tensor, &name));
+                }
                 Feed::Flag(flag) => {
                     let tensor = TensorProto {
                         data_type: Some(DataType::Bool.to_onnx()),
@@ -383,7 +389,7 @@ impl Case {
                     let flags = Tensor::from_buffer(DataType::Bool, shape.as_slice(), bytes);
                     Some(flags.expect("as many as the shape has"))
                 }
-                Feed::Absent | Feed::Held(_) | Feed::Flag(_) => None,
+                Feed::Absent | Feed::Held(_) | Feed::HeldNumbers(_) | Feed::Flag(_) => None,
             })
             .collect()
     }

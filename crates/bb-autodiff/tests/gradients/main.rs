@@ -3,18 +3,25 @@
 #![cfg(test)]
 
 mod activation;
+mod control;
 mod conv;
+mod einsum;
 mod elementwise;
 mod errors;
 mod function;
+mod graphs;
 mod harness;
 mod indexing;
 mod layers;
 mod linear;
 mod loss;
+mod movement;
 mod norm;
 mod pool;
+mod recurrent;
 mod reduce;
+mod resample;
+mod second_order;
 mod select;
 mod shaping;
 mod softmax;

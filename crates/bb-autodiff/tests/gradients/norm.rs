@@ -100,3 +100,50 @@ fn mean_variance_normalization_matches_differences() {
         case.float(&mut rng, &shape, -1.0, 1.0).check();
     }
 }
+
+#[test]
+fn group_normalization_matches_differences() {
+    let mut rng = Rng::new(907);
+    for _ in 0..20 {
+        let groups = rng.below(1, 4);
+        let mut shape: Vec<usize> = (0..rng.below(3, 5)).map(|_| rng.below(2, 4)).collect();
+        shape[1] = groups * rng.below(1, 3);
+        Case::new("GroupNormalization")
+            .attribute(int("num_groups", groups as i64))
+            .attribute(real("epsilon", 0.01))
+            .float(&mut rng, &shape, -1.0, 1.0)
+            .float(&mut rng, &shape[1..2], 0.5, 1.5)
+            .float(&mut rng, &shape[1..2], -1.0, 1.0)
+            .check();
+    }
+}
+
+#[test]
+fn local_response_normalization_matches_differences() {
+    let mut rng = Rng::new(908);
+    for round in 0..20 {
+        let shape = [rng.below(1, 3), rng.below(1, 6), rng.below(1, 3), rng.below(1, 3)];
+        Case::new("LRN")
+            .opset([22, 13, 10][round % 3])
+            .attribute(int("size", rng.below(1, 5) as i64))
+            .attribute(real("alpha", 0.5))
+            .attribute(real("beta", 0.6))
+            .attribute(real("bias", 1.2))
+            .float(&mut rng, &shape, -1.5, 1.5)
+            .check();
+    }
+}
+
+#[test]
+fn the_moments_of_layer_normalization_match_differences() {
+    let mut rng = Rng::new(909);
+    for round in 0..20 {
+        let shape = [rng.below(1, 4), rng.below(2, 5)];
+        Case::new("LayerNormalization")
+            .attribute(real("epsilon", 0.05))
+            .outputs(&[round % 2 == 0, true, round % 3 > 0])
+            .float(&mut rng, &shape, -1.0, 1.0)
+            .float(&mut rng, &shape[1..], 0.5, 1.5)
+            .check();
+    }
+}

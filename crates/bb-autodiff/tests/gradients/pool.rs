@@ -52,3 +52,17 @@ fn global_pools_match_differences() {
         Case::new("GlobalMaxPool").distinct(&mut rng, &shape).check();
     }
 }
+
+#[test]
+fn norm_pools_match_differences() {
+    let mut rng = Rng::new(1104);
+    for round in 0..30 {
+        let (case, image) = pool(&mut rng, "LpPool", round);
+        case.attribute(int("p", 1 + (round % 3) as i64)).signed(&mut rng, &image).check();
+        let shape: Vec<usize> = (0..rng.below(3, 5)).map(|_| rng.below(1, 4)).collect();
+        Case::new("GlobalLpPool")
+            .attribute(int("p", 1 + (round % 3) as i64))
+            .signed(&mut rng, &shape)
+            .check();
+    }
+}
