@@ -55,7 +55,7 @@ impl TensorMap {
     /// ```
     #[must_use]
     pub fn with_tensors(&self, tensors: impl IntoIterator<Item = Tensor>) -> Self {
-        let names = self.0.iter().map(|(name, _)| Arc::clone(name));
+        let names = self.0.iter().map(|(name, _)| name.clone());
         Self(Arc::new(names.zip(tensors).collect()))
     }
 
