@@ -80,6 +80,13 @@ proptest! {
     }
 
     #[test]
+    fn what_a_value_will_hold_is_what_a_scan_of_its_bytes_counts(value in common::value()) {
+        let bytes = value.encode();
+        let scanned = wire_codec::scan(&bytes, &DecodeLimits::LOCAL).unwrap();
+        prop_assert_eq!(value.decoded_bytes(), scanned.heap_bytes());
+    }
+
+    #[test]
     fn every_prefix_is_refused_or_is_a_value(value in common::value()) {
         let bytes = value.encode();
         for end in 0..bytes.len() {

@@ -65,6 +65,7 @@ fn envelope() -> impl Strategy<Value = Envelope> {
 
 fn to_message(envelope: &Envelope) -> wire::Envelope {
     wire::Envelope {
+        padding: bytes::Bytes::new(),
         version: 1,
         message_id: Some(wire::MessageId {
             incarnation: envelope.message_id.incarnation,
@@ -273,4 +274,33 @@ fn an_address_that_cannot_be_read_is_an_error_of_its_own() {
     let addresses: Vec<_> = scanned.addresses().collect();
     assert!(addresses[0].is_err());
     assert_eq!(addresses[1], Ok(good));
+}
+
+#[test]
+fn a_message_of_small_values_pays_for_what_they_hold_with_its_own_bytes() {
+    let limits = EnvelopeLimits::default();
+    for count in [1, 50, 60, 1_000, 100_000] {
+        let value = Value::Tuple(vec![Value::Trigger; count].into());
+        let envelope =
+            Envelope { fills: vec![Fill { port: 1, value: value.clone() }], ..Envelope::default() };
+        let bytes = envelope.encode();
+        let scanned = scan(&bytes, &limits).unwrap();
+        assert!(scanned.heap_bytes() >= count * size_of::<Value>());
+        assert!(scanned.heap_bytes() <= 2 * bytes.len() + 4_096, "{count}: {} bytes", bytes.len());
+        assert_eq!(scanned.fills().next().unwrap().unwrap().decode().unwrap(), value);
+        // Without padding it is refused, unless there was none.
+        let held = value.encoded_len() + 100;
+        if bytes.len() > held {
+            let cut =
+                wire::Envelope { padding: bytes::Bytes::new(), ..wire::Envelope::decode(&*bytes).unwrap() };
+            let cut = cut.encode_to_vec();
+            let fill = scan(&cut, &limits).unwrap().fills().next().unwrap();
+            assert!(
+                matches!(fill.unwrap_err().fault, FillFault::Value(ValueError::TooMuchMemory { .. })),
+                "{count}"
+            );
+        } else {
+            assert!(count <= 60);
+        }
+    }
 }

@@ -117,8 +117,8 @@ fn draw(rng: &mut Rng, sound: &[Vec<u8>], out: &mut Vec<u8>) {
 
 #[test]
 fn a_million_damaged_envelopes_neither_panic_nor_hold_more_than_twice_their_bytes() {
-    let mut limits = EnvelopeLimits::default();
-    limits.value.slack_bytes = 4_096;
+    let limits = EnvelopeLimits::default();
+    assert!(limits.value.slack_bytes <= 4_096);
     let sound = sound();
     let mut rng = Rng(SEED);
     let mut bytes = Vec::with_capacity(4096);

@@ -86,6 +86,8 @@ pub struct Envelope {
     pub fills: ::prost::alloc::vec::Vec<Fill>,
     #[prost(message, optional, tag = "8")]
     pub notice: ::core::option::Option<Notice>,
+    #[prost(bytes = "bytes", tag = "9")]
+    pub padding: ::prost::bytes::Bytes,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MessageId {

@@ -73,7 +73,7 @@ pub enum ValueError {
     },
     /// Decoded it would hold too much memory for its bytes.
     #[error(
-        "at byte {at} the value would hold more than {allowed} bytes decoded; send many numbers as a tensor"
+        "at byte {at} the value would hold more than {allowed} bytes decoded; send many numbers as a tensor, or padding in their message"
     )]
     TooMuchMemory {
         /// Where the part stands that is too much.

@@ -13,14 +13,18 @@ use crate::{Address, Buffer, PeerId, Tensor, Text, Value};
 pub struct DecodeLimits {
     /// How deep tuples may be nested.
     pub max_depth: usize,
-    /// Bytes that a value may hold above twice its size on the wire: what makes small values possible.
+    /// Bytes that a value may hold above twice its size on the wire.
     pub slack_bytes: usize,
 }
 
 impl DecodeLimits {
-    /// For bytes from another node: 16 tuples deep, 256 KiB of slack, in which more than 3,000 numbers fit that are
-    /// sent one by one.
-    pub const PEER: Self = Self { max_depth: 16, slack_bytes: 256 * 1024 };
+    /// For bytes from another node: 16 tuples deep, 4 KiB of slack. Who sends many small values sends padding with them,
+    /// for what they will hold ([`Value::decoded_bytes`]).
+    pub const PEER: Self = Self { max_depth: 16, slack_bytes: 4 * 1024 };
+
+    /// For what the host hands in: 16 tuples deep, 256 KiB of slack, in which more than 3,000 numbers fit that are handed
+    /// in one by one.
+    pub const HOST: Self = Self { max_depth: 16, slack_bytes: 256 * 1024 };
 
     /// For what this process or its operator wrote: 64 tuples deep, memory bounded by the bytes alone (a
     /// tuple of triggers, the worst case, holds some twenty times its bytes).
@@ -96,6 +100,58 @@ struct Meter {
     held: usize,
 }
 
+impl Value {
+    /// Bytes that this value's wire form will hold once it is decoded, beside the [`Value`] itself: what [`scan`] counts
+    /// of it.
+    ///
+    /// ```
+    /// use bb_ir::{Value, wire_codec::{self, DecodeLimits}};
+    /// let value = Value::Tuple([Value::I64(1), Value::from("two")].into());
+    /// let scanned = wire_codec::scan(&value.encode(), &DecodeLimits::PEER)?.heap_bytes();
+    /// assert_eq!(value.decoded_bytes(), scanned);
+    /// # Ok::<(), bb_ir::wire_codec::ValueError>(())
+    /// ```
+    pub fn decoded_bytes(&self) -> usize {
+        match self {
+            Self::Trigger | Self::Bool(_) | Self::I64(_) | Self::U64(_) | Self::F64(_) | Self::Peer(_) => 0,
+            Self::Str(text) => words(ARC + text.len()),
+            Self::Bytes(bytes) => words(SHARED_BYTES + bytes.len()),
+            Self::Tensor(tensor) => tensor_bytes(tensor),
+            Self::Tensors(tensors) => {
+                let entry = |(name, tensor): (&Text, &Tensor)| {
+                    words(TENSOR_ENTRY) + words(ARC + name.len()) + tensor_bytes(tensor)
+                };
+                words(LIST) + tensors.iter().map(entry).sum::<usize>()
+            }
+            Self::Peers(peers) => words(PEER_LIST) + peers.len() * size_of::<PeerId>(),
+            Self::Addresses(addresses) => {
+                let address = |held: &Address| words(LISTED_ADDRESS + held.as_bytes().len());
+                words(LIST) + addresses.iter().map(address).sum::<usize>()
+            }
+            Self::Tuple(items) => {
+                let item = |held: &Self| words(size_of::<Self>()) + held.decoded_bytes();
+                words(LIST) + items.iter().map(item).sum::<usize>()
+            }
+            Self::Custom(custom) => {
+                words(ARC + custom.schema().len()) + words(SHARED_BYTES + custom.encoded().len())
+            }
+        }
+    }
+}
+
+/// An allocation takes whole words.
+const fn words(byte_count: usize) -> usize {
+    match byte_count.checked_next_multiple_of(8) {
+        Some(whole) => whole,
+        None => usize::MAX,
+    }
+}
+
+fn tensor_bytes(tensor: &Tensor) -> usize {
+    let shape = crate::Shape::heap_bytes(tensor.shape().len());
+    words(Buffer::OVERHEAD) + words(tensor.buffer().len()) + words(shape)
+}
+
 /// The two counters in front of what an `Arc` shares.
 const ARC: usize = 2 * size_of::<usize>();
 /// What `Bytes` adds when it is cloned.
@@ -104,6 +160,12 @@ const SHARED_BYTES: usize = 3 * size_of::<usize>();
 const LIST: usize = ARC + size_of::<Vec<u8>>();
 /// What an address adds to its bytes: it shares a vector.
 const ADDRESS: usize = LIST;
+/// What an address of a list adds to its bytes.
+const LISTED_ADDRESS: usize = size_of::<Address>() + ADDRESS;
+/// A list of peers without them, and what its length is filled up with.
+const PEER_LIST: usize = LIST + 7;
+/// The entry of a named tensor, and its place in the list by which names are compared.
+const TENSOR_ENTRY: usize = size_of::<(Text, Tensor)>() + size_of::<&str>();
 
 impl Meter {
     fn value(&mut self, cursor: Cursor<'_>, depth: usize) -> Result<(), ValueError> {
@@ -122,23 +184,20 @@ impl Meter {
                 self.hold(at, LIST)?;
                 for_each_item(list, |tensor| {
                     let tensor = TensorFields::read(tensor)?;
-                    // The entry, and its place in the list by which names are compared.
-                    self.hold(tensor.at(), size_of::<(Text, Tensor)>() + size_of::<&str>())?;
+                    self.hold(tensor.at(), TENSOR_ENTRY)?;
                     self.hold(tensor.at(), ARC + tensor.name.len())?;
                     self.tensor(&tensor)
                 })?;
                 Ok(())
             }
             Kind::Peers(list) => {
-                self.hold(at, LIST + 7)?;
+                self.hold(at, PEER_LIST)?;
                 for_each_item(list, |peer| self.hold_exactly(peer.at(), size_of::<PeerId>()))?;
                 Ok(())
             }
             Kind::Addresses(list) => {
                 self.hold(at, LIST)?;
-                for_each_item(list, |address| {
-                    self.hold(address.at(), size_of::<Address>() + ADDRESS + address.len())
-                })?;
+                for_each_item(list, |address| self.hold(address.at(), LISTED_ADDRESS + address.len()))?;
                 Ok(())
             }
             Kind::Tuple(list) => {
@@ -166,7 +225,7 @@ impl Meter {
 
     /// Counts one allocation, which takes whole words.
     fn hold(&mut self, at: usize, byte_count: usize) -> Result<(), ValueError> {
-        self.hold_exactly(at, byte_count.checked_next_multiple_of(8).unwrap_or(usize::MAX))
+        self.hold_exactly(at, words(byte_count))
     }
 
     fn hold_exactly(&mut self, at: usize, byte_count: usize) -> Result<(), ValueError> {

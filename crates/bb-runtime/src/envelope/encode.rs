@@ -3,13 +3,21 @@
 use std::time::Duration;
 
 use bb_framework::MessageId;
+use bb_ir::wire_codec::DecodeLimits;
 use bb_ir::wire_codec::write::{
     NoMemory, Sink, len_field_len, put_bytes, put_len, put_varint_field, varint_field_len,
 };
 
+use super::scan::ADDRESS_BYTES;
 use super::{Correlation, ENVELOPE_VERSION, Envelope, Fill, Notice};
 
-/// Room for what precedes the fills, addresses and failure text aside.
+/// The field of zeros that are sent for what small values hold.
+const PADDING: u32 = 9;
+
+/// What padding is made of.
+static ZEROS: [u8; 1_024] = [0; 1_024];
+
+/// Room for what precedes the fills, addresses and failure text aside, and for what announces padding.
 const FIXED_FIELDS: usize = 128;
 
 impl Envelope {
@@ -34,17 +42,51 @@ impl Envelope {
 
     /// Bytes that are enough for it.
     fn room(&self) -> usize {
+        let varying = self.varying();
+        FIXED_FIELDS + varying + self.missing(varying)
+    }
+
+    /// Bytes of its addresses, its failure's text and its fills.
+    fn varying(&self) -> usize {
         let addresses: usize = self.addresses.iter().map(|a| len_field_len(6, a.as_bytes().len())).sum();
         let failure = match &self.correlation {
             Some(Correlation::Failure { reason, .. }) => reason.len(),
             _ => 0,
         };
         let fills: usize = self.fills.iter().map(|fill| len_field_len(7, fill_len(fill))).sum();
-        FIXED_FIELDS + addresses + failure + fills
+        addresses + failure + fills
     }
 
     /// Appends the bytes to send.
+    ///
+    /// Small values hold more than twice their bytes once they are decoded. Their receiver lets a message hold twice its
+    /// bytes, so as many zeros follow as make up for the rest.
     pub fn encode_into(&self, out: &mut impl Sink) {
+        self.put_fields(out);
+        let mut missing = self.missing(self.varying());
+        if missing > 0 {
+            put_len(out, PADDING, missing);
+        }
+        while missing > 0 {
+            let part = missing.min(ZEROS.len());
+            out.put(&ZEROS[..part]);
+            missing -= part;
+        }
+    }
+
+    /// Zeros that its values need, beside so many bytes at least.
+    fn missing(&self, byte_count: usize) -> usize {
+        let addresses = self.addresses.iter().map(|address| ADDRESS_BYTES + address.as_bytes().len());
+        let failure = match &self.correlation {
+            Some(Correlation::Failure { reason, .. }) => reason.len(),
+            _ => 0,
+        };
+        let values = self.fills.iter().map(|fill| fill.value.decoded_bytes());
+        let held = addresses.chain(values).fold(failure, usize::saturating_add);
+        held.saturating_sub(DecodeLimits::PEER.allowed(byte_count)).div_ceil(2)
+    }
+
+    fn put_fields(&self, out: &mut impl Sink) {
         put_varint_field(out, 1, u64::from(ENVELOPE_VERSION));
         put_message_id(out, self.message_id);
         put_bytes(out, 3, self.program.as_bytes());

@@ -12,8 +12,9 @@
 //!    not touched by it.
 //! 4. [`ScannedFill::decode`] builds a fill's value, copying tensors once.
 //!
-//! The values of one envelope together hold at most twice the bytes of the envelope plus
-//! [`DecodeLimits::slack_bytes`](bb_ir::wire_codec::DecodeLimits): a fill that would go beyond is malformed.
+//! The values of one envelope together hold at most twice the bytes of the envelope and 4 KiB
+//! ([`DecodeLimits::PEER`](bb_ir::wire_codec::DecodeLimits)): a fill that would go beyond is malformed. Who sends many
+//! small values, which hold more, sends zeros for the rest, as [`Envelope::encode`] does.
 
 mod encode;
 mod error;

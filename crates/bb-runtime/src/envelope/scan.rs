@@ -165,7 +165,7 @@ pub fn scan<'a>(bytes: &'a [u8], limits: &EnvelopeLimits) -> Result<Scan<'a>, En
 }
 
 /// What an address holds beside its bytes, and its place in a list.
-const ADDRESS_BYTES: usize = size_of::<Address>() + size_of::<Vec<u8>>() + 2 * size_of::<usize>();
+pub(super) const ADDRESS_BYTES: usize = size_of::<Address>() + size_of::<Vec<u8>>() + 2 * size_of::<usize>();
 
 impl<'a> Scan<'a> {
     /// The id that the sender gave it.

@@ -119,8 +119,7 @@ impl Node {
     pub fn deliver_inbound(&mut self, source: PeerId, envelope: &[u8]) -> Result<(), DeliveryError> {
         let span = tracing::debug_span!("deliver_inbound", %source);
         let _entered = span.enter();
-        let (queued, capacity) = self.ingress.depth();
-        let load = Load { queued, of_sender: 1, capacity };
+        let load = self.ingress.load(source);
         let taken = self.check_open().and_then(|()| self.engine.deliver_inbound(source, envelope, load));
         self.tell_refused(taken)
     }
@@ -189,7 +188,7 @@ impl EventGate for Gate {
 
     fn check(&self, input: EventInput, value: &[u8]) -> Result<(), DeliveryError> {
         let target = &self.0[input.target as usize];
-        match scan(value, &DecodeLimits::default()) {
+        match scan(value, &DecodeLimits::HOST) {
             Ok(_) => Ok(()),
             Err(error) => {
                 let argument = &given(entry(target)?)[input.input as usize];
@@ -236,8 +235,7 @@ fn look_over<'b>(
     argument: &Argument,
     bytes: &'b [u8],
 ) -> Result<Scanned<'b>, DeliveryError> {
-    scan(bytes, &DecodeLimits::default())
-        .map_err(|error| invalid(target, argument, ValueFault::Malformed(error)))
+    scan(bytes, &DecodeLimits::HOST).map_err(|error| invalid(target, argument, ValueFault::Malformed(error)))
 }
 
 fn decode(target: &Target, argument: &Argument, scanned: Scanned<'_>) -> Result<Value, DeliveryError> {
