@@ -28,12 +28,11 @@ struct Heavy {
 
 impl Component for Heavy {
     const TYPE_NAME: &'static str = "bench::Heavy";
-    type Config = usize;
+    /// What it begins with, as a model's weights are: a component that is made anew shares it until it has loaded its own.
+    type Config = TensorMap;
 
-    fn new(bytes: &usize) -> Result<Self, ComponentError> {
-        let numbers: Vec<f32> = (0..bytes / 4).map(|index| index as f32).collect();
-        let tensor = Tensor::from_slice([numbers.len()], &numbers)?;
-        Ok(Self { state: [("state", tensor)].into_iter().collect() })
+    fn new(begin: &TensorMap) -> Result<Self, ComponentError> {
+        Ok(Self { state: begin.clone() })
     }
 
     fn save(&self, out: &mut StateWriter) -> Result<(), ComponentError> {
@@ -86,7 +85,10 @@ fn node(state: usize, peers: usize) -> Node {
     };
     let factories = [(Heavy::TYPE_NAME, ComponentFactory::of::<Heavy>())].into();
     let limits = NodeConfig::default().with_address_book_peers(peers.max(1) + 1);
-    let config = Config::new().with("peers", state).node(limits);
+    let numbers: Vec<f32> = (0..state / 4).map(|index| index as f32).collect();
+    let tensor = Tensor::from_slice([numbers.len()], &numbers).expect("there is memory");
+    let begin: TensorMap = [("state", tensor)].into_iter().collect();
+    let config = Config::new().with("peers", begin).node(limits);
     let compiled = CompiledModel::new(program, factories);
     let mut node = install(PeerId::from_u64(0), [], compiled, &["View"], config).expect("it installs");
     for peer in 1..=peers as u64 {
