@@ -68,6 +68,8 @@ pub struct Load {
     pub queued: usize,
     /// Of them, messages of the sender.
     pub of_sender: usize,
+    /// How many senders have messages in it.
+    pub senders: usize,
     /// Messages that fit.
     pub capacity: usize,
 }
@@ -102,8 +104,8 @@ pub struct Pressing {
 
 /// Asks senders for silence while the queue is nearly full, and mutes those that do not listen.
 ///
-/// At [`Config::threshold_percent`] of the queue a sender gets a notice, at most one each
-/// [`Config::notice_every`]. What arrives within that time was under way; what arrives after it and before the
+/// At [`Config::threshold_percent`] of the queue a sender that has at least an equal share of it gets a notice, at most
+/// one each [`Config::notice_every`]; who has less does not press, whatever others do. What arrives within that time was under way; what arrives after it and before the
 /// notice's time is over ignores the notice. A peer that ignored [`Config::ignored`] in a row is muted for
 /// `min(first_mute · 2ⁿ⁻¹, longest_mute)` times its share of the queue the n-th time, at least for
 /// `notice_every`. Then it is probed: its next message is taken, and if that meets a full queue and its notice is
@@ -120,7 +122,7 @@ pub struct Pressing {
 /// use bb_ir::{PeerId, Time};
 /// use std::time::Duration;
 /// let mut machine = Backpressure::new(Config::default());
-/// let (peer, full) = (PeerId::from_u64(1), Load { queued: 80, of_sender: 80, capacity: 100 });
+/// let (peer, full) = (PeerId::from_u64(1), Load { queued: 80, of_sender: 80, senders: 1, capacity: 100 });
 /// let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
 /// for second in 0..3 {
 ///     assert!(matches!(machine.check(peer, full, at(second)), Verdict::TakeAndNotify { .. }));
@@ -133,6 +135,18 @@ pub struct Backpressure {
     table: PeerTable<Pressing>,
     events: VecDeque<Event>,
     counters: Counters,
+}
+
+impl Load {
+    /// Whether the queue is so full, in percent.
+    pub const fn is_full(&self, percent: u32) -> bool {
+        self.capacity > 0 && self.queued as u128 * 100 >= self.capacity as u128 * percent as u128
+    }
+
+    /// Whether the queue is so full, in percent, and the sender has at least an equal share of it.
+    pub const fn presses(&self, percent: u32) -> bool {
+        self.is_full(percent) && self.of_sender as u128 * self.senders as u128 >= self.queued as u128
+    }
 }
 
 impl Config {
@@ -180,9 +194,7 @@ impl Backpressure {
 
     /// What to do with a message of `peer` that came through a queue as full as `load` says.
     pub fn check(&mut self, peer: PeerId, load: Load, now: Time) -> Verdict {
-        let presses = load.queued as u128 * 100
-            >= load.capacity as u128 * u128::from(self.config.threshold_percent)
-            && load.capacity > 0;
+        let presses = load.presses(self.config.threshold_percent);
         let Some(held) = self.table.get_mut(peer) else {
             return if presses { self.notify(peer, now) } else { Verdict::Take };
         };

@@ -11,8 +11,8 @@
 //! 2. [`governor`] and the [`backoff`] it is made with: who may talk to the node, to whom it may talk, and when again.
 //! 3. [`address_book`]: where peers can be reached, and whose word that is; [`address_proofs`]: whether they really are
 //!    there; [`rtt`]: how long they take to answer; [`backpressure`]: who sends more than the node can take.
-//! 4. [`requests`], [`dedup`], [`outbound`]: what is asked and not yet answered, what was seen already, what
-//!    waits to be sent.
+//! 4. [`fair_queue`], [`requests`], [`dedup`], [`outbound`]: what came in and waits its turn, what is asked and not yet
+//!    answered, what was seen already, what waits to be sent.
 //! 5. [`scheduler`]: what is due when.
 //! 6. [`rng`]: the node's one source of chance.
 //! 7. [`state`]: what a machine is saved as; each has a `State` of its own.
@@ -27,6 +27,7 @@ pub mod backoff;
 pub mod backpressure;
 pub mod budget;
 pub mod dedup;
+pub mod fair_queue;
 pub mod governor;
 pub mod outbound;
 mod peer_table;
@@ -42,6 +43,7 @@ pub use backoff::BackoffTable;
 pub use backpressure::Backpressure;
 pub use budget::{Budget, BudgetExceeded, Charge};
 pub use dedup::{DedupWindow, MessageId};
+pub use fair_queue::FairQueue;
 pub use governor::{Decision, DenyReason, PeerGovernor};
 pub use outbound::OutboundQueue;
 pub use requests::{RequestError, RequestId, RequestTracker};

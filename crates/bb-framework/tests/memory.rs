@@ -6,9 +6,9 @@ use std::alloc::System;
 use std::time::Duration;
 
 use bb_framework::{
-    AddressBook, AddressProofs, BackoffTable, Backpressure, Budget, DedupWindow, MessageId, OutboundQueue,
-    PeerGovernor, RequestId, RequestTracker, Rng, RttTable, Scheduler, Tier, address_book, address_proofs,
-    backoff, backpressure, governor, outbound, rtt,
+    AddressBook, AddressProofs, BackoffTable, Backpressure, Budget, DedupWindow, FairQueue, MessageId,
+    OutboundQueue, PeerGovernor, RequestId, RequestTracker, Rng, RttTable, Scheduler, Tier, address_book,
+    address_proofs, backoff, backpressure, governor, outbound, rtt,
 };
 use bb_ir::{Address, PeerId, Time};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -170,10 +170,22 @@ fn of_each_peer(cap: usize) {
     });
     assert_within("rtt", bytes, RttTable::worst_case_bytes(cap));
 
+    let (_fair_queue, bytes) = held(|| {
+        let mut queue = FairQueue::new(cap);
+        for n in 0..4 * cap {
+            let sender = peer(scatter(n));
+            if queue.reserve_for_host(sender).is_ok() {
+                queue.push(sender, 1, [0_u8; 100]);
+            }
+        }
+        queue
+    });
+    assert_within("fair queue", bytes, FairQueue::<PeerId, [u8; 100]>::worst_case_bytes(cap));
+
     let config = backpressure::Config { entries: cap, events: cap, ..Default::default() };
     let (_backpressure, bytes) = held(|| {
         let mut machine = Backpressure::new(config);
-        let load = backpressure::Load { queued: 1, of_sender: 1, capacity: 1 };
+        let load = backpressure::Load { queued: 1, of_sender: 1, senders: 1, capacity: 1 };
         for second in 0..4 {
             for n in 0..2 * cap {
                 let _verdict =

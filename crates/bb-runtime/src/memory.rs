@@ -1,8 +1,8 @@
 //! How much a node can come to hold, from its limits.
 
 use bb_framework::{
-    AddressBook, AddressProofs, Backpressure, DedupWindow, OutboundQueue, PeerGovernor, RequestTracker,
-    RttTable, Scheduler, outbound,
+    AddressBook, AddressProofs, Backpressure, DedupWindow, FairQueue, OutboundQueue, PeerGovernor,
+    RequestTracker, RttTable, Scheduler, outbound,
 };
 
 use crate::NodeConfig;
@@ -14,7 +14,7 @@ use crate::engine::peers::{
 };
 use crate::engine::wait::Wait;
 use crate::engine::wire::Outgoing;
-use crate::ingress::Input;
+use crate::ingress::{Input, Sender};
 use crate::{EngineStep, Name, PeerId};
 
 /// What an allocation takes beside its bytes, and its place in a list.
@@ -48,7 +48,8 @@ impl NodeConfig {
             + RequestTracker::<(u64, u32)>::worst_case_bytes(self.pending_async)
             + 3 * Scheduler::<u64>::worst_case_bytes(self.timers)
             + self.pending_async * (2 * size_of::<Wait>() + ALLOCATION);
-        let queues = self.ingress_queue * (size_of::<Input>() + 2 * ALLOCATION)
+        let queues = FairQueue::<Sender, Input>::worst_case_bytes(self.ingress_queue)
+            + self.ingress_queue * ALLOCATION
             + self.bus * (2 * size_of::<EngineStep>() + BUS_TEXT);
         let executions = self.executions * 2 * (size_of::<Execution>() + size_of::<Frame>() + ALLOCATION);
         let kept = self.holds * (2 * size_of::<Stashed>() + 2 * ALLOCATION)

@@ -23,6 +23,8 @@ pub struct Refusals {
     pub oversize: u64,
     /// As much as may wait was waiting, or as many executions as may be were under way.
     pub queue_full: u64,
+    /// The sender had taken its share of the queue.
+    pub sender_share: u64,
     /// No such target.
     pub unknown_module: u64,
     /// Messages for programs that the node does not run.

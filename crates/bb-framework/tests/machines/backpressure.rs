@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use crate::any_peer;
 
-const FULL: Load = Load { queued: 75, of_sender: 75, capacity: 100 };
-const CALM: Load = Load { queued: 74, of_sender: 74, capacity: 100 };
+const FULL: Load = Load { queued: 75, of_sender: 75, senders: 1, capacity: 100 };
+const CALM: Load = Load { queued: 74, of_sender: 74, senders: 1, capacity: 100 };
 
 fn at(millis: u64) -> Time {
     Time::ZERO + Duration::from_millis(millis)
@@ -93,8 +93,21 @@ fn a_probe_that_goes_well_gives_the_peer_its_three_notices_back() {
 }
 
 #[test]
+fn a_peer_with_less_than_an_equal_share_of_a_full_queue_does_not_press() {
+    let loud = PeerId::from_u64(1);
+    let quiet = PeerId::from_u64(2);
+    let mut machine = Backpressure::new(Config::default());
+    for second in 0..10 {
+        let load = |of_sender| Load { queued: 100, of_sender, senders: 2, capacity: 100 };
+        let _verdict = machine.check(loud, load(51), at(second * 1_000));
+        assert_eq!(machine.check(quiet, load(49), at(second * 1_000)), Verdict::Take);
+    }
+    assert!(machine.counters().mutes > 0 && machine.iter().all(|(peer, _)| peer == loud));
+}
+
+#[test]
 fn a_peer_with_little_of_the_queue_is_muted_for_little() {
-    let load = Load { queued: 80, of_sender: 40, capacity: 100 };
+    let load = Load { queued: 80, of_sender: 40, senders: 2, capacity: 100 };
     let config = Config { first_mute: Duration::from_secs(10), ..Config::default() };
     let mut machine = Backpressure::new(config);
     let peer = PeerId::from_u64(1);
@@ -124,7 +137,7 @@ proptest! {
                 restored = Some(copy);
             }
             now = now + Duration::from_millis(millis);
-            let load = Load { queued, of_sender: queued / 2, capacity: 100 };
+            let load = Load { queued, of_sender: queued.div_ceil(2), senders: 2, capacity: 100 };
             let was_muted = machine.is_muted(peer, now);
             let is_known = machine.iter().any(|(held, _)| held == peer);
             let verdict = machine.check(peer, load, now);

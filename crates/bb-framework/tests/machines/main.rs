@@ -8,6 +8,7 @@ mod backoff;
 mod backpressure;
 mod budget;
 mod dedup;
+mod fair_queue;
 mod governor;
 mod outbound;
 mod requests;

@@ -406,6 +406,8 @@ pub mod inbox {
         pub input: u32,
         #[prost(bool, tag = "7")]
         pub delivered: bool,
+        #[prost(uint32, tag = "8")]
+        pub credit: u32,
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -558,6 +560,28 @@ pub struct Counters {
     pub refused_unknown_module: u64,
     #[prost(uint64, tag = "49")]
     pub refused_unknown_program: u64,
+    #[prost(uint64, tag = "50")]
+    pub ingress_allocation: u64,
+    #[prost(uint64, tag = "51")]
+    pub ingress_budget: u64,
+    #[prost(uint64, tag = "52")]
+    pub ingress_closed: u64,
+    #[prost(uint64, tag = "53")]
+    pub ingress_inputs: u64,
+    #[prost(uint64, tag = "54")]
+    pub ingress_invalid_envelope: u64,
+    #[prost(uint64, tag = "55")]
+    pub ingress_invalid_value: u64,
+    #[prost(uint64, tag = "56")]
+    pub ingress_oversize: u64,
+    #[prost(uint64, tag = "57")]
+    pub ingress_queue_full: u64,
+    #[prost(uint64, tag = "58")]
+    pub ingress_sender_share: u64,
+    #[prost(uint64, tag = "59")]
+    pub ingress_unknown_module: u64,
+    #[prost(uint64, tag = "60")]
+    pub ingress_unknown_program: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Permits {

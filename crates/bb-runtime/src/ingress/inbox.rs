@@ -1,51 +1,68 @@
-//! What was taken from the lanes and not worked on yet: a snapshot looks at it, and steps take from it first.
+//! Completions that were taken from their lane and not worked on yet, for a snapshot looks at them; and what a restore
+//! and a clear do to both lanes.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
+use std::sync::PoisonError;
 
-use super::{Completed, Ingress, Input};
+use super::{Completed, Door, Ingress, Input, Sender};
 
-/// The node's own end of both lanes.
+/// The node's own end of the completions' lane.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
-    pub(super) inputs: RefCell<VecDeque<Input>>,
     pub(super) completions: RefCell<VecDeque<Completed>>,
 }
 
+/// Inputs as they were saved: each with what its sender's line may still cost in its turn.
+pub(crate) type SavedInputs = Vec<(Input, usize)>;
+
 impl Inbox {
     pub(super) fn is_empty(&self) -> bool {
-        self.inputs.borrow().is_empty() && self.completions.borrow().is_empty()
+        self.completions.borrow().is_empty()
     }
 }
 
 impl Ingress {
-    /// Takes over what waits in both lanes now and shows all that waits, oldest first.
-    pub(crate) fn look<R>(&self, see: impl FnOnce(&VecDeque<Input>, &VecDeque<Completed>) -> R) -> R {
-        let mut inputs = self.inbox.inputs.borrow_mut();
-        let (waiting, _) = self.depth();
-        while inputs.len() < waiting
-            && let Some(input) = self.shared.lanes.pop_keeping_place()
-        {
-            inputs.push_back(*input);
-        }
+    /// Shows all inputs that wait, line by line in the order of their turns, each with what its line may still cost in
+    /// its turn.
+    pub(crate) fn look_at_inputs<R>(
+        &self,
+        see: impl FnOnce(&mut dyn Iterator<Item = (Sender, usize, &Input)>) -> R,
+    ) -> R {
+        self.shared.lanes.with_inputs(|inputs| see(&mut inputs.queue.iter()))
+    }
+
+    /// Takes over the completions that wait now, and shows all of them, oldest first.
+    pub(crate) fn look_at_completions<R>(&self, see: impl FnOnce(&VecDeque<Completed>) -> R) -> R {
         let mut completions = self.inbox.completions.borrow_mut();
         for _ in 0..self.shared.lanes.completions() {
             completions.extend(self.shared.lanes.pop_completion().map(|completed| *completed));
         }
-        see(&inputs, &completions)
+        see(&completions)
     }
 
     /// Puts restored inputs in front of those that wait, and restored answers in the place of all others.
-    pub(crate) fn restore(&self, inputs: VecDeque<Input>, completions: VecDeque<Completed>, refused: u64) {
-        self.shared.lanes.keep_places(inputs.len());
-        self.shared.refused.store(refused, Ordering::Relaxed);
+    pub(crate) fn restore(&self, inputs: SavedInputs, completions: VecDeque<Completed>, door: Door) {
+        self.set_door(door);
         self.clear_completions();
-        let mut waiting = self.inbox.inputs.borrow_mut();
-        for input in inputs.into_iter().rev() {
-            waiting.push_front(input);
-        }
+        self.shared.lanes.free_places(|held| {
+            let waiting = held.queue.take_all();
+            for (input, credit) in inputs {
+                let sender = input.sender();
+                held.queue.push(sender, input.cost(), input);
+                held.queue.set_credit(sender, credit);
+            }
+            for (sender, cost, input) in waiting {
+                held.queue.push(sender, cost, input);
+            }
+        });
         *self.inbox.completions.borrow_mut() = completions;
+    }
+
+    /// Takes all inputs that wait, line by line.
+    pub(crate) fn take_all(&self) -> impl Iterator<Item = Input> {
+        let all = self.shared.lanes.free_places(|inputs| inputs.queue.take_all());
+        all.into_iter().map(|(_, _, input)| input)
     }
 
     /// Drops all answers that wait.
@@ -58,7 +75,11 @@ impl Ingress {
 
     /// Forgets what was counted.
     pub(crate) fn clear_counters(&self) {
-        self.shared.refused.store(0, Ordering::Relaxed);
-        self.shared.late_completions.store(0, Ordering::Relaxed);
+        self.set_door(Door::default());
+        self.shared.late_completions.store(0, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    fn set_door(&self, door: Door) {
+        *self.shared.door.lock().unwrap_or_else(PoisonError::into_inner) = door;
     }
 }

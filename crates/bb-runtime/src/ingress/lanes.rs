@@ -1,58 +1,82 @@
 //! The two queues of a node and the waker between them and it, whatever they carry.
 //!
-//! Built with `--cfg loom`, the atomics, the queues and the waker are those of the model checker, which
+//! Built with `--cfg loom`, the atomics, the locks, the queues and the waker are those of the model checker, which
 //! tries every interleaving of threads in the tests below: `cargo xtask loom`.
 
 #[cfg(loom)]
 use loom::future::AtomicWaker;
 #[cfg(loom)]
-use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+#[cfg(loom)]
+use loom::sync::{Mutex, MutexGuard};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::PoisonError;
 #[cfg(not(loom))]
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+#[cfg(not(loom))]
+use std::sync::{Mutex, MutexGuard};
 use std::task::Waker;
 
 #[cfg(not(loom))]
 use atomic_waker::AtomicWaker;
+use bb_framework::FairQueue;
+pub(super) use bb_framework::fair_queue::NoPlace;
 use concurrent_queue::ConcurrentQueue;
 
-/// A capped lane of inputs, an uncapped one of completions, and whom a push wakes.
+use super::Sender;
+
+/// A capped lane of inputs, in which senders are served in turn, an uncapped one of completions, and whom a push wakes.
 pub(super) struct Lanes<I, C> {
-    inputs: ConcurrentQueue<I>,
-    /// Places taken: inputs that wait, and those that are being pushed.
-    depth: AtomicUsize,
+    inputs: Mutex<Inputs<I>>,
+    // What the lock guards, to be read without it.
+    taken: AtomicUsize,
+    waiting: AtomicUsize,
     capacity: AtomicUsize,
+    is_closed: AtomicBool,
+    /// What the sender hashes to that had too many places last, until inputs are taken; 0 for none. Who presses on all the
+    /// same is refused by it without the lock, which the others need.
+    over_share: AtomicU64,
+    hasher: RandomState,
     completions: ConcurrentQueue<C>,
     waker: AtomicWaker,
 }
 
-/// Why no place was free.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NoPlace {
+/// What the lock of the inputs guards.
+pub(super) struct Inputs<I> {
+    pub(super) queue: FairQueue<Sender, I>,
+    is_closed: bool,
+}
+
+/// Why nothing was put into the lane of inputs.
+#[derive(Debug)]
+pub(super) enum Refused {
     /// The lane takes nothing any more.
     Closed,
-    /// As many wait as may.
-    Full {
-        /// How many that is.
-        capacity: usize,
-    },
+    /// There is no place.
+    NoPlace(NoPlace),
 }
 
 impl<I, C> Lanes<I, C> {
     #[expect(
         clippy::disallowed_methods,
-        reason = "capped by `depth`; a bounded queue allocates all places at once"
+        reason = "there is one completion an op that waits, which are capped; a bounded queue allocates all places at once"
     )]
     pub(super) fn new() -> Self {
         Self {
-            inputs: ConcurrentQueue::unbounded(),
-            depth: AtomicUsize::new(0),
+            inputs: Mutex::new(Inputs { queue: FairQueue::new(0), is_closed: false }),
+            taken: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
             capacity: AtomicUsize::new(0),
+            is_closed: AtomicBool::new(false),
+            over_share: AtomicU64::new(0),
+            hasher: RandomState::new(),
             completions: ConcurrentQueue::unbounded(),
             waker: AtomicWaker::new(),
         }
     }
 
     pub(super) fn set_capacity(&self, capacity: usize) {
+        self.free_places(|inputs| inputs.queue.set_capacity(capacity));
         self.capacity.store(capacity, Ordering::Release);
     }
 
@@ -62,7 +86,7 @@ impl<I, C> Lanes<I, C> {
 
     /// Inputs that wait or are being pushed.
     pub(super) fn depth(&self) -> usize {
-        self.depth.load(Ordering::Acquire)
+        self.taken.load(Ordering::Acquire)
     }
 
     /// Completions that wait.
@@ -70,17 +94,67 @@ impl<I, C> Lanes<I, C> {
         self.completions.len()
     }
 
-    /// Takes a place, makes the input, puts it there and wakes the node; a place without an input is given back.
-    pub(super) fn push<E: From<NoPlace>>(&self, make: impl FnOnce() -> Result<I, E>) -> Result<(), E> {
-        self.take_place()?;
-        let pushed = make().and_then(|input| self.inputs.push(input).map_err(|_| NoPlace::Closed.into()));
-        match &pushed {
-            Ok(()) => self.waker.wake(),
-            Err(_) => {
-                self.depth.fetch_sub(1, Ordering::AcqRel);
+    /// Takes a place, makes the input and its cost, puts it there and wakes the node; a place without an input is given
+    /// back. The lock is not held while the input is made.
+    pub(super) fn push<E: From<Refused>>(
+        &self,
+        sender: Sender,
+        make: impl FnOnce() -> Result<(usize, I), E>,
+    ) -> Result<(), E> {
+        let hash = self.hasher.hash_one(sender) | 1;
+        if self.over_share.load(Ordering::Acquire) == hash {
+            let capacity = self.capacity();
+            return Err(Refused::NoPlace(NoPlace::Share { taken: self.depth(), capacity }).into());
+        }
+        self.with_inputs(|inputs| {
+            if inputs.is_closed {
+                return Err(Refused::Closed);
             }
+            let reserved = match sender {
+                Some(_) => inputs.queue.reserve(sender),
+                None => inputs.queue.reserve_for_host(sender),
+            };
+            if matches!(reserved, Err(NoPlace::Share { .. })) {
+                self.over_share.store(hash, Ordering::Release);
+            }
+            reserved.map_err(Refused::NoPlace)
+        })?;
+        let made = make();
+        let pushed = self.with_inputs(|inputs| {
+            let error = match made {
+                Ok((cost, input)) if !inputs.is_closed => {
+                    inputs.queue.push(sender, cost, input);
+                    return Ok(());
+                }
+                Ok(_) => Refused::Closed.into(),
+                Err(error) => error,
+            };
+            inputs.queue.release(sender);
+            self.over_share.store(0, Ordering::Release);
+            Err(error)
+        });
+        if pushed.is_ok() {
+            self.waker.wake();
         }
         pushed
+    }
+
+    /// Looks at the inputs, or changes them, while nobody else does.
+    pub(super) fn with_inputs<R>(&self, work: impl FnOnce(&mut Inputs<I>) -> R) -> R {
+        let mut inputs: MutexGuard<'_, _> = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = work(&mut inputs);
+        self.taken.store(inputs.queue.taken(), Ordering::Release);
+        self.waiting.store(inputs.queue.len(), Ordering::Release);
+        done
+    }
+
+    /// [`Lanes::with_inputs`], after which every sender may find places again.
+    pub(super) fn free_places<R>(&self, work: impl FnOnce(&mut Inputs<I>) -> R) -> R {
+        self.with_inputs(|inputs| {
+            let done = work(inputs);
+            self.over_share.store(0, Ordering::Release);
+            done
+        })
     }
 
     /// Puts a completion into its lane and wakes the node; `false` if the lane is closed.
@@ -100,41 +174,26 @@ impl<I, C> Lanes<I, C> {
         self.waker.register_by_ref(waker);
     }
 
-    pub(super) fn pop(&self) -> Option<I> {
-        let input = self.inputs.pop().ok()?;
-        self.depth.fetch_sub(1, Ordering::AcqRel);
-        Some(input)
-    }
-
-    /// Takes the oldest input out of its lane; its place stays taken until [`Lanes::free_places`].
-    pub(super) fn pop_keeping_place(&self) -> Option<I> {
-        self.inputs.pop().ok()
-    }
-
-    /// Gives back places whose inputs were taken out before.
-    pub(super) fn free_places(&self, count: usize) {
-        self.depth.fetch_sub(count, Ordering::AcqRel);
-    }
-
-    /// Takes places for inputs that were accepted before, whatever the cap.
-    pub(super) fn keep_places(&self, count: usize) {
-        self.depth.fetch_add(count, Ordering::AcqRel);
-    }
-
     pub(super) fn pop_completion(&self) -> Option<C> {
         self.completions.pop().ok()
     }
 
+    /// Inputs that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Acquire)
+    }
+
     /// Whether anything waits in either lane.
     pub(super) fn has_work(&self) -> bool {
-        !self.inputs.is_empty() || !self.completions.is_empty()
+        self.waiting() > 0 || !self.completions.is_empty()
     }
 
     /// Takes no more inputs, and wakes the node; whether it took some before.
     pub(super) fn close_inputs(&self) -> bool {
-        let was_open = self.inputs.close();
+        let was_closed = self.free_places(|inputs| std::mem::replace(&mut inputs.is_closed, true));
+        self.is_closed.store(true, Ordering::Release);
         self.waker.wake();
-        was_open
+        !was_closed
     }
 
     /// Takes no more completions.
@@ -143,20 +202,7 @@ impl<I, C> Lanes<I, C> {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.inputs.is_closed()
-    }
-
-    fn take_place(&self) -> Result<(), NoPlace> {
-        if self.inputs.is_closed() {
-            return Err(NoPlace::Closed);
-        }
-        let capacity = self.capacity.load(Ordering::Acquire);
-        self.depth
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |depth| {
-                (depth < capacity).then_some(depth + 1)
-            })
-            .map(|_| ())
-            .map_err(|_| NoPlace::Full { capacity })
+        self.is_closed.load(Ordering::Acquire)
     }
 }
 
@@ -168,9 +214,21 @@ mod tests {
     use loom::future::block_on;
     use loom::thread;
 
-    use super::{Lanes, NoPlace};
+    use super::{Lanes, Refused};
 
     type Numbers = Lanes<u32, u32>;
+
+    /// Pushes an input of the host.
+    fn push(lanes: &Numbers, number: u32) -> bool {
+        lanes.push(None, || Ok::<_, Refused>((1, number))).is_ok()
+    }
+
+    /// Takes the input whose turn it is.
+    fn pop(lanes: &Numbers) -> Option<u32> {
+        let mut taken = None;
+        lanes.free_places(|inputs| inputs.queue.serve(1, |turn| taken = Some(turn.item)));
+        taken
+    }
 
     fn lanes(capacity: usize) -> Arc<Numbers> {
         let lanes = Numbers::new();
@@ -184,7 +242,7 @@ mod tests {
         std::future::poll_fn(|cx| {
             loop {
                 lanes.register(cx.waker());
-                while let Some(number) = lanes.pop().or_else(|| lanes.pop_completion()) {
+                while let Some(number) = pop(lanes).or_else(|| lanes.pop_completion()) {
                     taken.push(number);
                 }
                 if taken.len() >= count || lanes.is_closed() && !lanes.has_work() {
@@ -204,10 +262,10 @@ mod tests {
         loom::model(|| {
             let lanes = lanes(4);
             let pushing = Arc::clone(&lanes);
-            let pusher = thread::spawn(move || pushing.push(|| Ok::<_, NoPlace>(7)));
+            let pusher = thread::spawn(move || push(&pushing, 7));
             let taken = block_on(take(&lanes, 1));
             assert_eq!(taken, [7]);
-            assert_eq!(pusher.join().unwrap(), Ok(()));
+            assert!(pusher.join().unwrap());
             assert_eq!(lanes.depth(), 0);
         });
     }
@@ -217,12 +275,12 @@ mod tests {
         loom::model(|| {
             let lanes = lanes(4);
             let (pushing, completing) = (Arc::clone(&lanes), Arc::clone(&lanes));
-            let pusher = thread::spawn(move || pushing.push(|| Ok::<_, NoPlace>(1)));
+            let pusher = thread::spawn(move || push(&pushing, 1));
             let completer = thread::spawn(move || completing.complete(2));
             let mut taken = block_on(take(&lanes, 2));
             taken.sort_unstable();
             assert_eq!(taken, [1, 2]);
-            assert!(pusher.join().unwrap().is_ok() && completer.join().unwrap());
+            assert!(pusher.join().unwrap() && completer.join().unwrap());
         });
     }
 
@@ -231,8 +289,8 @@ mod tests {
         loom::model(|| {
             let lanes = lanes(1);
             let pushing = Arc::clone(&lanes);
-            let pusher = thread::spawn(move || pushing.push(|| Ok::<_, NoPlace>(1)).is_ok());
-            let own = lanes.push(|| Ok::<_, NoPlace>(2)).is_ok();
+            let pusher = thread::spawn(move || push(&pushing, 1));
+            let own = push(&lanes, 2);
             assert!(lanes.depth() <= 1, "{} places of 1 are taken", lanes.depth());
             let others = pusher.join().unwrap();
             assert!(own || others, "one of two pushes finds the place free");
@@ -246,13 +304,13 @@ mod tests {
         loom::model(|| {
             let lanes = lanes(4);
             let (pushing, closing) = (Arc::clone(&lanes), Arc::clone(&lanes));
-            let pusher = thread::spawn(move || pushing.push(|| Ok::<_, NoPlace>(1)));
+            let pusher = thread::spawn(move || push(&pushing, 1));
             let closer = thread::spawn(move || closing.close_inputs());
             let mut taken = block_on(take(&lanes, usize::MAX));
             assert!(closer.join().unwrap());
             let pushed = pusher.join().unwrap();
-            taken.extend(lanes.pop());
-            assert_eq!(taken.len(), usize::from(pushed.is_ok()), "{pushed:?}");
+            taken.extend(pop(&lanes));
+            assert_eq!(taken.len(), usize::from(pushed));
             assert_eq!(lanes.depth(), 0);
         });
     }
@@ -262,9 +320,10 @@ mod tests {
         loom::model(|| {
             let lanes = lanes(1);
             let pushing = Arc::clone(&lanes);
-            let pusher = thread::spawn(move || pushing.push(|| Err::<u32, _>(NoPlace::Closed)));
-            assert_eq!(pusher.join().unwrap(), Err(NoPlace::Closed));
-            assert_eq!(lanes.push(|| Ok::<_, NoPlace>(1)), Ok(()));
+            let fail = || Err(Refused::Closed);
+            let pusher = thread::spawn(move || pushing.push(None, fail).is_ok());
+            assert!(!pusher.join().unwrap());
+            assert!(push(&lanes, 1));
         });
     }
 }

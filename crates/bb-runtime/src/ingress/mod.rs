@@ -1,11 +1,13 @@
 //! What other threads hand to a node: the one place where threads meet.
 //!
-//! Two lanes lead into the node. *Inputs* — envelopes, events, what became of sends — are refused beyond a cap.
+//! Two lanes lead into the node. *Inputs* — envelopes, events, what became of sends — are refused beyond a cap, and each
+//! sender's beyond its share of that; senders are served in turn, so that none keeps the node from another
+//! ([`FairQueue`](bb_framework::FairQueue)).
 //! *Completions* are never refused, for each is the end of an op that waits and would otherwise wait for ever; there
 //! can be no more of them than ops that wait, because a [`Completion`](crate::Completion) ends one and is used up.
 //! The cap on pending answers bounds that lane, so it has none of its own.
 //!
-//! Both lanes grow by blocks of 31 pointers as they are used; a node that was never handed anything has none.
+//! Both lanes grow as they are used; a node that was never handed anything has neither.
 //!
 //! A sleeping node misses nothing: a push writes first and wakes then, while the node registers its waker first,
 //! works then, and sleeps only if [`Ingress::has_work`] still says no.
@@ -18,10 +20,12 @@ mod shut_out;
 mod tests;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
+use bb_framework::backpressure::{self, Load};
+use bb_framework::fair_queue::Turn;
 use bb_framework::{Budget, Charge, DenyReason};
 use smallvec::SmallVec;
 
@@ -30,9 +34,19 @@ use self::shut_out::ShutOut;
 
 pub(crate) use self::epoch::Epoch;
 use self::inbox::Inbox;
-use self::lanes::{Lanes, NoPlace};
+pub(crate) use self::inbox::SavedInputs;
+use self::lanes::{Lanes, NoPlace, Refused};
 use crate::contracts::{CompletionSink, Pending};
-use crate::{ComponentError, DeliveryError, NodeConfig, PeerId, Value};
+use crate::{ComponentError, DeliveryError, NodeConfig, PeerId, Refusals, Value};
+
+/// Bytes of an input that cost as much as taking up a small one.
+const COST_BYTES: usize = 4_096;
+
+/// What the inputs that one step takes may cost: so many small ones, or 256 KiB.
+const INTAKE: usize = 64;
+
+/// Who handed an input in: a peer, or the host.
+pub(crate) type Sender = Option<PeerId>;
 
 /// Hands things to a node, from any thread; a clone hands them to the same node.
 ///
@@ -68,6 +82,39 @@ pub(crate) enum Input {
     SendResult { peer: PeerId, result: SendResult },
 }
 
+impl Input {
+    /// Whose line it waits in.
+    pub(crate) const fn sender(&self) -> Sender {
+        match self {
+            Self::Envelope { source, .. } => Some(*source),
+            Self::Event { .. } | Self::SendResult { .. } => None,
+        }
+    }
+
+    /// What it takes of its line's turn.
+    fn cost(&self) -> usize {
+        match self {
+            Self::Envelope { bytes, .. } | Self::Event { value: bytes, .. } => 1 + bytes.len() / COST_BYTES,
+            Self::SendResult { .. } => 1,
+        }
+    }
+}
+
+/// What was refused before it came to the node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Door {
+    pub(crate) refused: u64,
+    pub(crate) reasons: Refusals,
+}
+
+/// What a step takes in.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    /// How full the queue was before; `of_sender` is each turn's.
+    pub(crate) load: Load,
+    pub(crate) turns: Vec<Turn<Sender, Input>>,
+}
+
 /// The end of an op that answered later.
 #[derive(Debug)]
 pub(crate) struct Completed {
@@ -92,9 +139,9 @@ pub(crate) trait EventGate: Send + Sync {
 
 struct Shared {
     shut_out: ShutOut,
-    lanes: Lanes<Box<Input>, Box<Completed>>,
+    lanes: Lanes<Input, Box<Completed>>,
     late_completions: AtomicU64,
-    refused: AtomicU64,
+    door: Mutex<Door>,
     budget: Budget,
     gate: Arc<dyn EventGate>,
     envelope_bytes: AtomicUsize,
@@ -103,6 +150,9 @@ struct Shared {
 
 impl IngressHandle {
     /// Hands in an envelope that the transport received from `source`.
+    ///
+    /// Peers are served in turn, each in the order of its messages. One peer may take eight places of the queue for each
+    /// that is still free, so that there is always one for another.
     ///
     /// # Errors
     /// [`DeliveryError::Closed`], [`DeliveryError::OversizePayload`], [`DeliveryError::QueueFull`],
@@ -113,7 +163,7 @@ impl IngressHandle {
             return Err(DeliveryError::PeerDenied { peer: source, reason });
         }
         let cap = self.0.envelope_bytes.load(Ordering::Acquire);
-        self.0.push(|shared| {
+        self.0.push(Some(source), |shared| {
             within(envelope, cap)?;
             let (bytes, charge) = shared.take_in(envelope)?;
             Ok(Input::Envelope { source, bytes, charge })
@@ -127,7 +177,7 @@ impl IngressHandle {
     /// [`DeliveryError::UnknownInput`], [`DeliveryError::InvalidValue`]; nothing was handed in then.
     pub fn deliver_event(&self, module: &str, input: &str, value: &[u8]) -> Result<(), DeliveryError> {
         let cap = self.0.event_bytes.load(Ordering::Acquire);
-        self.0.push(|shared| {
+        self.0.push(None, |shared| {
             let input = shared.gate.find(module, input)?;
             within(value, cap)?;
             shared.gate.check(input, value)?;
@@ -141,7 +191,7 @@ impl IngressHandle {
     /// # Errors
     /// [`DeliveryError::Closed`], [`DeliveryError::QueueFull`]; nothing was handed in then.
     pub fn send_result(&self, peer: PeerId, result: SendResult) -> Result<(), DeliveryError> {
-        self.0.push(|_| Ok(Input::SendResult { peer, result }))
+        self.0.push(None, |_| Ok(Input::SendResult { peer, result }))
     }
 
     /// Closes the node to input from other threads, for ever; what was accepted before is still delivered, and ops
@@ -169,14 +219,14 @@ impl IngressHandle {
 impl Ingress {
     /// Empty lanes within `limits`; what is handed in is charged to `budget`.
     ///
-    /// At most `limits.ingress_queue` inputs wait and the newest is refused beyond; they take 16 bytes a place, about
-    /// 120 bytes each, and their own bytes, which the budget bounds.
+    /// At most `limits.ingress_queue` inputs wait and the newest is refused beyond, a peer's beyond its share; they take
+    /// [`FairQueue::worst_case_bytes`](bb_framework::FairQueue::worst_case_bytes) and their own bytes, which the budget bounds.
     pub(crate) fn new(limits: &NodeConfig, budget: Budget, gate: Arc<dyn EventGate>) -> Self {
         let shared = Shared {
             lanes: Lanes::new(),
             shut_out: ShutOut::default(),
             late_completions: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
+            door: Mutex::default(),
             budget,
             gate,
             envelope_bytes: AtomicUsize::new(0),
@@ -210,16 +260,31 @@ impl Ingress {
         self.shared.lanes.register(waker);
     }
 
-    /// Takes the oldest input.
-    pub(crate) fn pop(&self) -> Option<Input> {
-        let held = self.inbox.inputs.borrow_mut().pop_front();
-        match held {
-            Some(input) => {
-                self.shared.lanes.free_places(1);
-                Some(input)
-            }
-            None => self.shared.lanes.pop().map(|input| *input),
+    /// Takes what one step works on: of each sender in turn, until one of them has nothing more or 64 were taken (of
+    /// large ones less, but one at least).
+    pub(crate) fn take(&self) -> Intake {
+        self.shared.lanes.free_places(|inputs| {
+            let queue = &mut inputs.queue;
+            let (queued, senders, capacity) = (queue.len(), queue.senders(), queue.capacity());
+            let mut turns = Vec::with_capacity(queued.min(INTAKE));
+            queue.serve(INTAKE, |turn| turns.push(turn));
+            Intake { load: Load { queued, of_sender: 0, senders, capacity }, turns }
+        })
+    }
+
+    /// How full the queue is for one more message of `sender`, which does not come through it.
+    pub(crate) fn load(&self, sender: PeerId) -> Load {
+        let (queued, capacity) = self.depth();
+        let load = Load { queued, of_sender: 1, senders: 1, capacity };
+        if !load.is_full(backpressure::Config::default().threshold_percent) {
+            return load;
         }
+        self.shared.lanes.with_inputs(|inputs| {
+            let queue = &inputs.queue;
+            let of_sender = queue.taken_by(Some(sender));
+            let senders = queue.senders() + usize::from(of_sender == 0);
+            Load { queued: queue.len(), of_sender: of_sender + 1, senders, capacity: queue.capacity() }
+        })
     }
 
     /// Takes the oldest completion.
@@ -250,8 +315,8 @@ impl Ingress {
         self.shared.shut_out.set(peers);
     }
 
-    /// Messages of peers that were turned away.
-    pub(crate) fn turned_away(&self) -> u64 {
+    /// Messages of peers that were turned away, and how many of them because their peer is muted.
+    pub(crate) fn turned_away(&self) -> (u64, u64) {
         self.shared.shut_out.turned_away()
     }
 
@@ -266,8 +331,8 @@ impl Ingress {
     }
 
     /// Inputs refused: no room, no budget, no memory, too large, no such input.
-    pub(crate) fn refused(&self) -> u64 {
-        self.shared.refused.load(Ordering::Relaxed)
+    pub(crate) fn door(&self) -> Door {
+        *self.shared.door.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Completions that came after the end, when no op waited any more.
@@ -280,19 +345,31 @@ impl Drop for Ingress {
     /// Nobody can take what waits any more, so its charges end here and not with the last handle.
     fn drop(&mut self) {
         self.close();
-        while self.pop().is_some() {}
+        drop(self.take_all());
         while self.pop_completion().is_some() {}
     }
 }
 
 impl Shared {
     /// Hands in what `make` makes once there is a place for it; a refusal is counted.
-    fn push(&self, make: impl FnOnce(&Self) -> Result<Input, DeliveryError>) -> Result<(), DeliveryError> {
-        let pushed = self.lanes.push(|| make(self).map(Box::new));
-        if pushed.is_err() {
-            self.refused.fetch_add(1, Ordering::Relaxed);
-        }
-        pushed
+    fn push(
+        &self,
+        sender: Sender,
+        make: impl FnOnce(&Self) -> Result<Input, DeliveryError>,
+    ) -> Result<(), DeliveryError> {
+        let pushed =
+            self.lanes.push(sender, || make(self).map(|input| (input.cost(), input)).map_err(Shut::Out));
+        pushed.map_err(|shut| {
+            let mut door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+            door.refused += 1;
+            if matches!(shut, Shut::NoPlace(Refused::NoPlace(NoPlace::Share { .. }))) {
+                door.reasons.sender_share += 1;
+                return shut.into();
+            }
+            let error = shut.into();
+            door.reasons.note(&error);
+            error
+        })
     }
 
     /// Charges and copies bytes, in this order.
@@ -309,11 +386,31 @@ impl Shared {
     }
 }
 
-impl From<NoPlace> for DeliveryError {
-    fn from(reason: NoPlace) -> Self {
-        match reason {
-            NoPlace::Closed => Self::Closed,
-            NoPlace::Full { capacity } => Self::QueueFull { capacity },
+/// Why an input was not taken in.
+enum Shut {
+    /// There was no place for it.
+    NoPlace(Refused),
+    /// It could not be made.
+    Out(DeliveryError),
+}
+
+impl From<Refused> for Shut {
+    fn from(refused: Refused) -> Self {
+        Self::NoPlace(refused)
+    }
+}
+
+impl From<Shut> for DeliveryError {
+    fn from(shut: Shut) -> Self {
+        match shut {
+            Shut::Out(error) => error,
+            Shut::NoPlace(Refused::Closed) => Self::Closed,
+            Shut::NoPlace(Refused::NoPlace(NoPlace::Full { capacity } | NoPlace::Share { capacity, .. })) => {
+                Self::QueueFull { capacity }
+            }
+            Shut::NoPlace(Refused::NoPlace(no_memory)) => {
+                Self::AllocationFailed { byte_count: size_of::<Input>(), reason: no_memory.to_string() }
+            }
         }
     }
 }

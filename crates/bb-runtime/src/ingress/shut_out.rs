@@ -18,6 +18,7 @@ pub(super) struct ShutOut {
     has_any: AtomicBool,
     peers: RwLock<Vec<(PeerId, DenyReason)>>,
     turned_away: AtomicU64,
+    muted: AtomicU64,
 }
 
 impl ShutOut {
@@ -29,6 +30,9 @@ impl ShutOut {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
         let (_, reason) = peers.iter().find(|(shut_out, _)| *shut_out == peer)?;
         self.turned_away.fetch_add(1, Ordering::Relaxed);
+        if matches!(reason, DenyReason::Muted { .. }) {
+            self.muted.fetch_add(1, Ordering::Relaxed);
+        }
         Some(*reason)
     }
 
@@ -37,7 +41,8 @@ impl ShutOut {
         *self.peers.write().unwrap_or_else(PoisonError::into_inner) = shut_out;
     }
 
-    pub(super) fn turned_away(&self) -> u64 {
-        self.turned_away.load(Ordering::Relaxed)
+    /// How many messages were turned away, and how many of them because their peer is muted.
+    pub(super) fn turned_away(&self) -> (u64, u64) {
+        (self.turned_away.load(Ordering::Relaxed), self.muted.load(Ordering::Relaxed))
     }
 }

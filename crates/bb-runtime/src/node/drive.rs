@@ -1,14 +1,15 @@
 //! Letting the node work.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::task::{Context, Poll};
 
 use bb_framework::backpressure::{self, Load};
+use bb_framework::fair_queue::Turn;
 
 use super::Node;
 use crate::engine::bus;
-use crate::ingress::Input;
-use crate::{DeliveryError, EngineStep, PeerId, Time, Value};
+use crate::ingress::{Input, Intake};
+use crate::{DeliveryError, EngineStep, Time, Value};
 
 impl Node {
     /// Does what there is to do at `now`, up to the op budget of a step; an earlier `now` than the last counts as
@@ -80,41 +81,28 @@ impl Node {
             || self.ingress.has_work()
     }
 
-    /// Takes what waits in the ingress queue when the step begins, and no more, so that a step ends.
+    /// Takes of what waits in the ingress queue as much as a step takes, senders in turn; nothing while more ops are
+    /// ready than a step may run, for what is taken in would only wait elsewhere, where nobody's share is kept.
     fn take_inputs(&mut self) {
-        let (queued, capacity) = self.ingress.depth();
-        let threshold = usize::try_from(backpressure::Config::default().threshold_percent).unwrap_or(100);
-        if queued * 100 < capacity * threshold {
-            for _ in 0..queued {
-                let Some(input) = self.ingress.pop() else { break };
-                self.take_input(input, Load { queued, of_sender: 1, capacity });
+        if self.engine.frontier.len() >= self.engine.limits.cycle_op_budget {
+            return;
+        }
+        let Intake { load, turns } = self.ingress.take();
+        let is_pressed = load.is_full(backpressure::Config::default().threshold_percent);
+        let mut pressing = BTreeSet::new();
+        for Turn { sender, of_sender, item } in turns {
+            if self.take_input(item, Load { of_sender, ..load }) && is_pressed {
+                pressing.extend(sender);
             }
-        } else {
-            self.take_inputs_under_pressure(queued, capacity);
+        }
+        if !pressing.is_empty() {
+            self.shut_out(pressing);
         }
         self.engine.peers.take_heard(self.engine.now);
     }
 
-    /// Takes what waits in a queue so full that it matters whose messages these are.
-    fn take_inputs_under_pressure(&mut self, queued: usize, capacity: usize) {
-        let inputs: Vec<Input> = (0..queued).map_while(|_| self.ingress.pop()).collect();
-        let mut senders: BTreeMap<PeerId, usize> = BTreeMap::new();
-        for input in &inputs {
-            if let Input::Envelope { source, .. } = input {
-                *senders.entry(*source).or_default() += 1;
-            }
-        }
-        for input in inputs {
-            let of_sender = match &input {
-                Input::Envelope { source, .. } => senders.get(source).copied().unwrap_or_default(),
-                _ => 0,
-            };
-            self.take_input(input, Load { queued, of_sender, capacity });
-        }
-        self.shut_out(senders.into_keys());
-    }
-
-    fn take_input(&mut self, input: Input, load: Load) {
+    /// Takes one input; whether its sender is denied.
+    fn take_input(&mut self, input: Input, load: Load) -> bool {
         let (peer, taken) = match input {
             Input::Envelope { source, bytes, charge } => {
                 let taken = self.engine.deliver_inbound(source, &bytes, load);
@@ -130,11 +118,13 @@ impl Node {
             }
         };
         match taken {
-            Ok(()) | Err(DeliveryError::PeerDenied { .. }) => {}
+            Ok(()) => false,
+            Err(DeliveryError::PeerDenied { .. }) => true,
             Err(error) => {
                 self.engine.counters.refused.note(&error);
                 self.engine.publish(bus::DELIVERY_REFUSED, || Value::Str(error.to_string().into()));
                 self.engine.steps.push(EngineStep::IngressFailed { peer, error });
+                false
             }
         }
     }

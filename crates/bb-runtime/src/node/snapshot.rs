@@ -100,8 +100,7 @@ impl Node {
         for (_, index) in running {
             self.engine.end_execution(index, Outcome::Cancelled(Arc::clone(&reason)));
         }
-        self.ingress.look(|_, _| ());
-        while let Some(input) = self.ingress.pop() {
+        for input in self.ingress.take_all() {
             let peer = match input {
                 Input::Envelope { source, .. } => Some(source),
                 Input::Event { .. } => None,
@@ -180,13 +179,13 @@ impl Node {
         engine.components = restored.components;
         engine.sink = restored.epoch;
         self.lines = restored.lines;
-        self.ingress.restore(restored.inputs, restored.completions, restored.ingress_refused);
+        self.ingress.restore(restored.inputs, restored.completions, restored.door);
         self.epoch.open();
     }
 
     fn check_quiet(&self) -> Result<(), SnapshotError> {
-        let (inputs, completions) =
-            self.ingress.look(|inputs, completions| (inputs.len(), completions.len()));
+        let inputs = self.ingress.look_at_inputs(|inputs| inputs.count());
+        let completions = self.ingress.look_at_completions(|completions| completions.len());
         let queues = [
             ("ingress queue", inputs),
             ("completion queue", completions),
@@ -202,7 +201,7 @@ impl Node {
             Some((queue, queued)) => {
                 let dropped = match queue {
                     "bus" => self.engine.bus.dropped,
-                    "ingress queue" => self.ingress.refused(),
+                    "ingress queue" => self.ingress.door().refused,
                     "outbound queue" => self.engine.wire.outbound.dropped().count,
                     _ => 0,
                 };

@@ -91,6 +91,8 @@ pub struct EngineStats {
     pub muted_inbound: u64,
     /// Messages of denied peers that pressed all the same, and found no place in the queue.
     pub turned_away: u64,
+    /// Of these, messages of peers that are muted.
+    pub turned_away_muted: u64,
     /// How often a peer was muted.
     pub mutes: u64,
     /// Notices to peers that they should send less.
@@ -107,8 +109,10 @@ pub struct EngineStats {
     pub outbound_dropped: u64,
     /// Inputs that the byte budget had no room for.
     pub budget_refused: u64,
-    /// Inputs of other threads that were refused.
+    /// Inputs of other threads that were refused; messages that were turned away are not among them.
     pub ingress_refused: u64,
+    /// The same, by reason.
+    pub ingress_refusals: Refusals,
     /// Events that found no room on the bus.
     pub bus_dropped: u64,
     /// Executions of timers, topics and phases that did not begin: too many under way, or an event of another type.
@@ -172,7 +176,8 @@ impl Node {
             late_answers: engine.wire.requests.unsolicited() + engine.counters.late_answers,
             late_completions: engine.counters.late_completions + self.ingress.late_completions(),
             muted_inbound: backpressure.dropped,
-            turned_away: self.ingress.turned_away(),
+            turned_away: self.ingress.turned_away().0,
+            turned_away_muted: self.ingress.turned_away().1,
             mutes: backpressure.mutes,
             notices_sent: engine.wire.notices_sent,
             notices_received: engine.wire.notices_received,
@@ -181,7 +186,8 @@ impl Node {
             refused: engine.counters.refused,
             outbound_dropped: engine.wire.outbound.dropped().count,
             budget_refused: engine.budget.refused(),
-            ingress_refused: self.ingress.refused(),
+            ingress_refused: self.ingress.door().refused,
+            ingress_refusals: self.ingress.door().reasons,
             bus_dropped: engine.bus.dropped,
             sources_skipped: engine.timers.skipped,
             records_refused: engine.records.refused,

@@ -15,7 +15,7 @@ use crate::contracts::Pending;
 use crate::ingress::Completed;
 
 pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
-    cx.ingress.look(|_, completions| {
+    cx.ingress.look_at_completions(|completions| {
         for completed in completions {
             message(out, 1, |out| {
                 put_number(out, 1, completed.pending.0);

@@ -9,9 +9,10 @@ use super::codec::{Bad, fields, put_number, set, unknown};
 use super::save::Saving;
 use crate::Refusals;
 use crate::engine::Counters;
+use crate::ingress::Door;
 
 /// How many fields the section has.
-const COUNT: usize = 49;
+const COUNT: usize = 60;
 
 /// What the section says.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ pub(super) struct Counted {
     pub(super) seen_evicted: u64,
     pub(super) outbound: Dropped,
     pub(super) budget_refused: u64,
-    pub(super) ingress_refused: u64,
+    pub(super) door: Door,
     pub(super) book: address_book::Counters,
     /// With how many peers that rested were forgotten.
     pub(super) governor: (governor::Counters, u64),
@@ -46,6 +47,7 @@ pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(),
     let (book, governor) = (engine.peers.book.counters(), engine.peers.governor.counters());
     let dropped = engine.wire.outbound.dropped();
     let (pressure, refused) = (engine.peers.backpressure.counters(), engine.counters.refused);
+    let door = cx.ingress.door();
     let counters: [u64; COUNT] = [
         engine.counters.executions_completed,
         engine.counters.executions_failed,
@@ -62,7 +64,7 @@ pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(),
         dropped.count,
         dropped.bytes,
         engine.budget.refused(),
-        cx.ingress.refused(),
+        door.refused,
         book.addresses_evicted,
         book.peers_evicted,
         book.refused,
@@ -96,6 +98,17 @@ pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(),
         refused.queue_full,
         refused.unknown_module,
         refused.unknown_program,
+        door.reasons.allocation,
+        door.reasons.budget,
+        door.reasons.closed,
+        door.reasons.inputs,
+        door.reasons.invalid_envelope,
+        door.reasons.invalid_value,
+        door.reasons.oversize,
+        door.reasons.queue_full,
+        door.reasons.sender_share,
+        door.reasons.unknown_module,
+        door.reasons.unknown_program,
     ];
     for (count, field) in counters.into_iter().zip(1..) {
         put_number(out, field, count);
@@ -128,6 +141,7 @@ pub(super) fn load(section: &[u8]) -> Result<Counted, Bad> {
                 invalid_value: count(45),
                 oversize: count(46),
                 queue_full: count(47),
+                sender_share: 0,
                 unknown_module: count(48),
                 unknown_program: count(49),
             },
@@ -152,7 +166,22 @@ pub(super) fn load(section: &[u8]) -> Result<Counted, Bad> {
         seen_evicted: count(12),
         outbound: Dropped { count: count(13), bytes: count(14) },
         budget_refused: count(15),
-        ingress_refused: count(16),
+        door: Door {
+            refused: count(16),
+            reasons: Refusals {
+                allocation: count(50),
+                budget: count(51),
+                closed: count(52),
+                inputs: count(53),
+                invalid_envelope: count(54),
+                invalid_value: count(55),
+                oversize: count(56),
+                queue_full: count(57),
+                sender_share: count(58),
+                unknown_module: count(59),
+                unknown_program: count(60),
+            },
+        },
         book: address_book::Counters {
             addresses_evicted: count(17),
             peers_evicted: count(18),

@@ -1,6 +1,5 @@
 //! Section 16: what other threads handed in and was not taken yet.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bb_framework::{Charge, StateError};
@@ -14,16 +13,19 @@ use super::frames::charge_of;
 use super::save::Saving;
 use super::{Fault, SnapshotError};
 use crate::engine::dense::Target;
-use crate::ingress::{EventInput, Input, SendResult};
+use crate::ingress::{EventInput, Input, SavedInputs, SendResult};
 
 const ENVELOPE: u64 = 1;
 const EVENT: u64 = 2;
 const SEND_RESULT: u64 = 3;
 
+/// More than the longest input costs, in whose turn a line collects it.
+const MAX_CREDIT: u32 = 1 << 20;
+
 pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     let ingress = cx.ingress;
-    ingress.look(|inputs, _| {
-        for input in inputs {
+    ingress.look_at_inputs(|inputs| {
+        for (_, credit, input) in inputs {
             let entry = open(out, 1);
             match input {
                 Input::Envelope { source, bytes, charge } => {
@@ -45,6 +47,7 @@ pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(),
                     put_flag(out, 7, *result == SendResult::Delivered);
                 }
             }
+            put_number(out, 8, credit as u64);
             close(out, entry);
         }
     });
@@ -56,10 +59,10 @@ pub(super) fn load(
     targets: &[Arc<Target>],
     charges: &[Charge],
     capacity: usize,
-) -> Result<VecDeque<Input>, Bad> {
-    let mut inputs = VecDeque::new();
+) -> Result<SavedInputs, Bad> {
+    let mut inputs = Vec::new();
     list(Cursor::new(section), "inputs", |entry| {
-        inputs.push_back(input(entry, targets, charges)?);
+        inputs.push(input(entry, targets, charges)?);
         Ok(())
     })?;
     let count = inputs.len();
@@ -69,9 +72,9 @@ pub(super) fn load(
     Ok(inputs)
 }
 
-fn input(entry: Cursor<'_>, targets: &[Arc<Target>], charges: &[Charge]) -> Result<Input, Bad> {
+fn input(entry: Cursor<'_>, targets: &[Arc<Target>], charges: &[Charge]) -> Result<(Input, usize), Bad> {
     let (mut kind, mut peer, mut payload, mut charge) = (None, None, None, None);
-    let (mut target, mut place, mut delivered) = (None, None, None);
+    let (mut target, mut place, mut delivered, mut credit) = (None, None, None, None);
     fields(entry, |field| match field.number {
         1 => set(&mut kind, &field, field.varint()?),
         2 => set(&mut peer, &field, field.peer()?),
@@ -80,15 +83,20 @@ fn input(entry: Cursor<'_>, targets: &[Arc<Target>], charges: &[Charge]) -> Resu
         5 => set(&mut target, &field, index32(field.varint()?)?),
         6 => set(&mut place, &field, index32(field.varint()?)?),
         7 => set(&mut delivered, &field, field.flag()?),
+        8 => set(&mut credit, &field, index32(field.varint()?)?),
         _ => Err(unknown(&field)),
     })?;
     let peer = || peer.ok_or_else(|| Bad::missing("peer"));
     let charge = || Ok::<_, Bad>(charge_of(charge.unwrap_or(0), charges)?.cloned());
     let charge = || charge()?.ok_or_else(|| Bad::missing("charge"));
-    match kind {
+    let credit = credit.unwrap_or(0);
+    if credit > MAX_CREDIT {
+        return Err(Bad::inconsistent("no line can have collected so much credit"));
+    }
+    let input = match kind {
         Some(ENVELOPE) => {
             let bytes = payload.ok_or_else(|| Bad::missing("payload"))?;
-            Ok(Input::Envelope { source: peer()?, bytes, charge: charge()? })
+            Input::Envelope { source: peer()?, bytes, charge: charge()? }
         }
         Some(EVENT) => {
             let (target, input) = (target.unwrap_or(0), place.unwrap_or(0));
@@ -98,13 +106,14 @@ fn input(entry: Cursor<'_>, targets: &[Arc<Target>], charges: &[Charge]) -> Resu
                 return Err(Bad::inconsistent("there is no such input"));
             }
             let value = payload.ok_or_else(|| Bad::missing("payload"))?;
-            Ok(Input::Event { input: EventInput { target, input }, value, charge: charge()? })
+            Input::Event { input: EventInput { target, input }, value, charge: charge()? }
         }
         Some(SEND_RESULT) => {
             let delivered = delivered.unwrap_or(false);
             let result = if delivered { SendResult::Delivered } else { SendResult::Failed };
-            Ok(Input::SendResult { peer: peer()?, result })
+            Input::SendResult { peer: peer()?, result }
         }
-        number => Err(Bad::new(Fault::Unknown { number: number.unwrap_or(0) }).named("kind")),
-    }
+        number => return Err(Bad::new(Fault::Unknown { number: number.unwrap_or(0) }).named("kind")),
+    };
+    Ok((input, credit as usize))
 }

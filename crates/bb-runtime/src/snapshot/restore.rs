@@ -23,7 +23,7 @@ use crate::engine::permits::Permits;
 use crate::engine::wait::{self, Leases, SavedWait, WaitsFor};
 use crate::engine::wire::Outgoing;
 use crate::engine::{Counters, Engine};
-use crate::ingress::{Completed, Epoch, Input};
+use crate::ingress::{Completed, Door, Epoch, SavedInputs};
 use crate::node::lines::Lines;
 use crate::{EngineStep, Name, NodeConfig, Time};
 
@@ -36,7 +36,7 @@ pub(crate) struct Restored {
     pub(crate) duplicates: u64,
     pub(crate) notices: (u64, u64),
     pub(crate) budget_refused: u64,
-    pub(crate) ingress_refused: u64,
+    pub(crate) door: Door,
     pub(crate) counters: Counters,
     pub(crate) rng: Rng,
     pub(crate) peers: Peers,
@@ -61,7 +61,7 @@ pub(crate) struct Restored {
     pub(crate) seen: DedupWindow,
     pub(crate) outbound: OutboundQueue<Outgoing>,
     pub(crate) lines: Lines,
-    pub(crate) inputs: VecDeque<Input>,
+    pub(crate) inputs: SavedInputs,
     pub(crate) completions: VecDeque<Completed>,
     pub(crate) steps: Vec<EngineStep>,
     pub(crate) epoch: Arc<Epoch>,
@@ -155,7 +155,7 @@ pub(crate) fn read(
         duplicates: counted.duplicates,
         notices: counted.notices,
         budget_refused: counted.budget_refused,
-        ingress_refused: counted.ingress_refused,
+        door: counted.door,
         counters: counted.engine,
         rng,
         peers,
