@@ -61,6 +61,8 @@ keys! {
     PASSPORT_DIGEST: String = "bb.passport.digest";
     /// Model: the version of the compiler that stamped the artifact.
     PASSPORT_COMPILER: String = "bb.passport.compiler";
+    /// Model: who vouches for the artifact, 192 hexadecimal digits each: a key, and its signature over the digest.
+    PASSPORT_SIGNATURES: Vec<String> = "bb.passport.signatures";
     /// Function: the index of the target that the region belongs to, and what starts the region.
     REGION: (u32, String) = "bb.region";
     /// Function: the name of the program's graph, where it is not the function's.

@@ -1,10 +1,14 @@
-//! What proves that an artifact is the one that was compiled: its digest.
+//! What proves that an artifact is the one that was compiled: its digest; and who vouches for it: a signature.
+
+mod signature;
 
 use std::fmt;
 use std::str::FromStr;
 
 use prost::Message;
 use thiserror::Error;
+
+pub use signature::{Signature, SignatureError, SigningKey, VerifyingKey};
 
 use crate::metadata::{self, MetadataError};
 use crate::onnx::ModelProto;
@@ -16,6 +20,8 @@ pub struct Passport {
     pub digest: Digest,
     /// The version of the compiler that stamped it; the digest covers it.
     pub compiler: String,
+    /// Who vouches for the digest.
+    pub signatures: Vec<Signature>,
 }
 
 /// Why a model's passport cannot be read or does not fit the model; the artifact is at fault.
@@ -36,13 +42,16 @@ pub enum PassportError {
     /// The passport's metadata cannot be read.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
+    /// A signature that does not hold.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
     /// The model has no passport.
     #[error("the model has no passport; only the compiler stamps one: compile it")]
     Missing,
 }
 
 impl Passport {
-    /// Stamps a model, in place of any stamp that it has.
+    /// Stamps a model, in place of any stamp and signatures that it has.
     ///
     /// ```
     /// use bb_ir::onnx::ModelProto;
@@ -57,10 +66,20 @@ impl Passport {
         let entries = &mut model.metadata_props;
         metadata::PASSPORT_DIGEST.remove(entries);
         metadata::PASSPORT_COMPILER.remove(entries);
+        metadata::PASSPORT_SIGNATURES.remove(entries);
         metadata::PASSPORT_COMPILER.write(entries, &compiler.to_owned());
         let digest = Self::digest(model);
         metadata::PASSPORT_DIGEST.write(&mut model.metadata_props, &digest.to_string());
-        Self { digest, compiler: compiler.to_owned() }
+        Self { digest, compiler: compiler.to_owned(), signatures: Vec::new() }
+    }
+
+    /// Stamps a model with this passport's compiler and signatures.
+    pub fn stamp_again(&self, model: &mut ModelProto) {
+        Self::stamp(model, &self.compiler);
+        if !self.signatures.is_empty() {
+            let texts = self.signatures.iter().map(Signature::to_string).collect();
+            metadata::PASSPORT_SIGNATURES.write(&mut model.metadata_props, &texts);
+        }
     }
 
     /// The passport of a model, which must fit it.
@@ -76,13 +95,18 @@ impl Passport {
         if got != expected {
             return Err(PassportError::DigestMismatch { expected, got });
         }
-        Ok(Self { digest: expected, compiler })
+        let texts = metadata::PASSPORT_SIGNATURES.read(entries)?.unwrap_or_default();
+        let signatures =
+            texts.iter().map(|text| text.parse()).collect::<Result<Vec<Signature>, SignatureError>>()?;
+        signatures.iter().try_for_each(|signature| signature.verify(expected))?;
+        Ok(Self { digest: expected, compiler, signatures })
     }
 
-    /// The digest of a model: BLAKE3 over its canonical bytes, the digest's own entry left out.
+    /// The digest of a model: BLAKE3 over its canonical bytes, its own entry and that of the signatures left out.
     pub fn digest(model: &ModelProto) -> Digest {
         let mut model = model.clone();
         metadata::PASSPORT_DIGEST.remove(&mut model.metadata_props);
+        metadata::PASSPORT_SIGNATURES.remove(&mut model.metadata_props);
         Digest::of(&model.encode_to_vec())
     }
 }

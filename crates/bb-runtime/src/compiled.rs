@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use bb_ir::Digest;
 use bb_ir::onnx::ModelProto;
-use bb_ir::passport::{Passport, PassportError};
+use bb_ir::passport::{Passport, PassportError, Signature, SigningKey};
 use bb_ir::program::{Program, ProgramError, VerifyError};
 use prost::Message;
 use thiserror::Error;
@@ -74,17 +74,44 @@ impl CompiledModel {
     /// The artifact as an ONNX model with its passport.
     pub fn to_model(&self) -> ModelProto {
         let mut model = self.0.program.to_onnx();
-        let compiler = match self.passport() {
-            Ok(passport) => passport.compiler.as_str(),
-            Err(_) => COMPILER_VERSION,
-        };
-        Passport::stamp(&mut model, compiler);
+        match self.passport() {
+            Ok(passport) => passport.stamp_again(&mut model),
+            Err(_) => drop(Passport::stamp(&mut model, COMPILER_VERSION)),
+        }
         model
     }
 
     /// [`CompiledModel::to_model`], made once for all who share this program.
     pub(crate) fn shared_model(&self) -> Arc<ModelProto> {
         Arc::clone(self.0.model.get_or_init(|| Arc::new(self.to_model())))
+    }
+
+    /// The same program, vouched for with `key` too.
+    ///
+    /// # Errors
+    /// [`PassportError`], if its passport does not fit it: nobody should vouch for that.
+    ///
+    /// ```
+    /// use bb_ir::passport::SigningKey;
+    /// use bb_runtime::{CompiledModel, Config};
+    /// # fn sign(model: CompiledModel) -> Result<(), Box<dyn std::error::Error>> {
+    /// let key = SigningKey::from_seed([7; 32])?;
+    /// let artifact = model.signed(&key)?.encode();
+    /// let config = Config::new().trust([key.verifying_key()]);
+    /// # let _ = (artifact, config); Ok(()) }
+    /// ```
+    pub fn signed(&self, key: &SigningKey) -> Result<Self, PassportError> {
+        let mut passport = self.passport().map_err(Clone::clone)?.clone();
+        passport.signatures.retain(|signature| signature.key != key.verifying_key());
+        passport.signatures.push(Signature::sign(key, passport.digest));
+        let shared = Shared {
+            program: Arc::clone(&self.0.program),
+            factories: self.0.factories.clone(),
+            passport: OnceLock::from(Ok(passport)),
+            lowered: self.0.lowered.clone(),
+            model: OnceLock::new(),
+        };
+        Ok(Self(Arc::new(shared)))
     }
 
     /// The program.

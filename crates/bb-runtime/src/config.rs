@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use bb_ir::passport::VerifyingKey;
+
 use crate::clock::{Clock, SystemClock};
 use crate::contracts::Component;
 use crate::factory::Roles;
@@ -25,6 +27,7 @@ pub struct Config {
     pub(crate) node: NodeConfig,
     pub(crate) clock: Option<Arc<dyn Clock>>,
     pub(crate) seed: u64,
+    pub(crate) trusted: Vec<VerifyingKey>,
 }
 
 /// A slot's configuration and the name of its type, for messages.
@@ -44,6 +47,7 @@ impl Config {
             node: NodeConfig::default(),
             clock: None,
             seed: 0,
+            trusted: Vec::new(),
         }
     }
 
@@ -62,6 +66,14 @@ impl Config {
     #[must_use]
     pub fn register<C: Component + Roles>(mut self) -> Self {
         self.factories.push(ComponentFactory::of::<C>());
+        self
+    }
+
+    /// Takes only artifacts that one of these keys vouches for; more keys with each call. Without any, every artifact
+    /// whose passport fits is taken; one with a signature that does not hold never is.
+    #[must_use]
+    pub fn trust(mut self, keys: impl IntoIterator<Item = VerifyingKey>) -> Self {
+        self.trusted.extend(keys);
         self
     }
 

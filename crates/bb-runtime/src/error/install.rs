@@ -1,7 +1,7 @@
 //! Why a program was not installed.
 
 use bb_ir::Digest;
-use bb_ir::passport::PassportError;
+use bb_ir::passport::{PassportError, SignatureError, VerifyingKey};
 use bb_ir::program::{Span, VerifyError};
 use thiserror::Error;
 
@@ -13,6 +13,9 @@ use crate::{OpId, OpRef, PeerId, Role};
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum InstallError {
+    /// The artifact's signature does not hold.
+    #[error(transparent)]
+    BadSignature(#[from] SignatureError),
     /// The limits are for another peer.
     #[error("the limits are for {got}, the node is {expected}")]
     OtherPeer {
@@ -143,6 +146,14 @@ pub enum InstallError {
         slot: String,
         /// The slots there are.
         available: Vec<String>,
+    },
+    /// The host trusts keys, and none of them vouches for the artifact.
+    #[error(
+        "no key that Config::trust names signed the artifact, but {signers:?}; have it signed, or trust one of these"
+    )]
+    Untrusted {
+        /// Who vouches for it.
+        signers: Vec<VerifyingKey>,
     },
     /// No such target.
     #[error("the artifact has no target `{target}`; it has {available:?}")]

@@ -46,7 +46,7 @@ pub(super) fn check(model: &CompiledModel, names: &[&str], config: &Config) -> R
         }
         indices.push(index);
     }
-    let passport = passport(model)?;
+    let passport = passport(model, config)?;
     let lowered = model.lowered().map_err(|errors| InstallError::Malformed { errors: errors.clone() })?;
     let mut targets = Vec::with_capacity(indices.len());
     let mut unresolved = Vec::new();
@@ -66,16 +66,22 @@ pub(super) fn check(model: &CompiledModel, names: &[&str], config: &Config) -> R
 }
 
 /// The artifact's passport: it must fit the artifact and come from a compiler that this runtime understands.
-fn passport(model: &CompiledModel) -> Result<&Passport, InstallError> {
+/// The passport, which must be of this runtime and of somebody whom the host trusts.
+fn passport<'m>(model: &'m CompiledModel, config: &Config) -> Result<&'m Passport, InstallError> {
     let passport = model.passport().map_err(|error| match error {
         PassportError::DigestMismatch { expected, got } => {
             InstallError::DigestMismatch { expected: *expected, got: *got }
         }
+        PassportError::Signature(error) => InstallError::BadSignature(*error),
         other => InstallError::NoPassport { source: other.clone() },
     })?;
     if minor_version(&passport.compiler) != minor_version(COMPILER_VERSION) {
         let expected = format!("{}.*", minor_version(COMPILER_VERSION));
         return Err(InstallError::WrongCompilerVersion { expected, got: passport.compiler.clone() });
+    }
+    let signers = || passport.signatures.iter().map(|signature| signature.key);
+    if !config.trusted.is_empty() && !signers().any(|signer| config.trusted.contains(&signer)) {
+        return Err(InstallError::Untrusted { signers: signers().collect() });
     }
     Ok(passport)
 }

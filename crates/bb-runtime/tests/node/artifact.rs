@@ -1,6 +1,7 @@
 //! A compiled program as bytes, and back on a node that knows its components.
 
-use bb_ir::passport::Passport;
+use bb_ir::metadata::PASSPORT_SIGNATURES;
+use bb_ir::passport::{Passport, Signature, SignatureError, SigningKey};
 use bb_ir::program::Program;
 use bb_runtime::{ArtifactError, CompiledModel, Config, InstallError, PeerId, Time};
 use proptest::prelude::*;
@@ -53,6 +54,62 @@ fn an_artifact_without_a_passport_or_of_another_compiler_is_refused() {
         panic!("it must not install")
     };
     assert_eq!(got, "0.0.3");
+}
+
+#[test]
+fn a_host_that_trusts_keys_takes_what_one_of_them_vouches_for_and_nothing_else() {
+    let (key, other) = (SigningKey::from_seed([1; 32]).unwrap(), SigningKey::from_seed([2; 32]).unwrap());
+    let trusting = || {
+        Config::new()
+            .trust([key.verifying_key()])
+            .trust([SigningKey::from_seed([3; 32]).unwrap().verifying_key()])
+    };
+    let unsigned = chain(3);
+    let refused = install(&unsigned, "Chain", trusting());
+    assert!(matches!(refused, Err(InstallError::Untrusted { signers }) if signers.is_empty()));
+    let by_other = CompiledModel::decode(&unsigned.signed(&other).unwrap().encode()).unwrap();
+    match install(&by_other, "Chain", trusting()) {
+        Err(InstallError::Untrusted { signers }) => assert_eq!(signers, [other.verifying_key()]),
+        refused => panic!("{refused:?}"),
+    }
+    assert!(install(&by_other, "Chain", Config::new()).is_ok(), "who trusts no key takes any that holds");
+
+    let signed = CompiledModel::decode(&by_other.signed(&key).unwrap().encode()).unwrap();
+    assert_eq!(signed.digest(), unsigned.digest(), "a signature is no part of what it vouches for");
+    let node = install(&signed, "Chain", trusting()).unwrap();
+    let passport = Passport::of(&node.model().unwrap()).unwrap();
+    let signers: Vec<_> = passport.signatures.iter().map(|signature| signature.key).collect();
+    assert_eq!(signers, [other.verifying_key(), key.verifying_key()]);
+    assert_eq!(
+        signed.signed(&key).unwrap().passport(),
+        signed.signed(&key).unwrap().signed(&key).unwrap().passport()
+    );
+}
+
+#[test]
+fn a_signature_that_does_not_hold_is_refused_by_everybody() {
+    let key = SigningKey::from_seed([1; 32]).unwrap();
+    let with_signature = |text: &str| {
+        let mut model = chain(3).to_model();
+        PASSPORT_SIGNATURES.write(&mut model.metadata_props, &vec![text.to_owned()]);
+        let decoded = CompiledModel::decode(&model.encode_to_vec()).unwrap();
+        match install(&decoded, "Chain", Config::new()) {
+            Err(InstallError::BadSignature(error)) => error,
+            installed => panic!("{text}: {installed:?}"),
+        }
+    };
+    let of_another = Signature::sign(&key, chain(4).digest()).to_string();
+    assert_eq!(with_signature(&of_another), SignatureError::DoesNotFit { key: key.verifying_key() });
+    let good = Signature::sign(&key, chain(3).digest()).to_string();
+    for at in [0, 70, 150, 191] {
+        let mut digits = good.clone().into_bytes();
+        digits[at] = if digits[at] == b'0' { b'1' } else { b'0' };
+        let altered = String::from_utf8(digits).unwrap();
+        assert!(matches!(with_signature(&altered), SignatureError::DoesNotFit { .. }), "{at}");
+    }
+    for text in ["", "00", &good[1..], &format!("{good}00"), &good.replace('a', "é")] {
+        assert_eq!(with_signature(text), SignatureError::NotSignature, "{text}");
+    }
 }
 
 #[test]
