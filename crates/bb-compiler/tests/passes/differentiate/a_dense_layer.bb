@@ -22,10 +22,8 @@ module M {
   1: %y: f32[4,3] = Tanh(%t) slot compute
   2: %loss: f32[] = ReduceSum(%y) slot compute {keepdims = 0}
   3: %dw/grad/Constant_1: tensor = Constant() slot compute {value = f32[] 1}
-  4: %dw/grad/Constant_2: tensor = Constant() slot compute {value = i64[2] [4, 3]}
-  5: %dw/grad/Expand_3: tensor = Expand(%dw/grad/Constant_1, %dw/grad/Constant_2) slot compute
-  6: %dw/grad/Mul_4: tensor = Mul(%y, %y) slot compute
-  7: %dw/grad/Sub_5: tensor = Sub(%dw/grad/Constant_1, %dw/grad/Mul_4) slot compute
-  8: %dw/grad/Gemm_6: tensor = Gemm(%x, %dw/grad/Sub_5) slot compute {transA = 1, transB = 0}
+  4: %dw/grad/Mul_4: tensor = Mul(%y, %y) slot compute
+  5: %dw/grad/Sub_5: tensor = Sub(%dw/grad/Constant_1, %dw/grad/Mul_4) slot compute
+  6: %dw/grad/Gemm_6: tensor = Gemm(%x, %dw/grad/Sub_5) slot compute {transA = 1, transB = 0}
   out dw = %dw/grad/Gemm_6
 }
