@@ -5,7 +5,6 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use bb_framework::Charge;
-use bb_framework::backpressure::Load;
 use bb_ir::wire_codec::{DecodeLimits, Scanned, ValueError, scan};
 
 use super::Node;
