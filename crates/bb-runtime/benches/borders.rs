@@ -136,7 +136,7 @@ fn ratios(_: &mut Criterion) {
     }
     let bytes = Value::I64(7).encode();
     let [many, one] = compare(
-        1 << 14,
+        1 << 20,
         || in_flight(&mut node, &bytes),
         || {
             for _ in 0..IN_FLIGHT {
@@ -148,7 +148,7 @@ fn ratios(_: &mut Criterion) {
     println!("{IN_FLIGHT} in flight: {each:.0} ns each, {:.1} x a copy of their bytes", ratio(many, one));
     let mut cx = Context::from_waker(Waker::noop());
     let [idle, copy] = compare(
-        16,
+        1 << 20,
         || {
             for _ in 0..IN_FLIGHT {
                 assert!(matches!(black_box(node.poll(&mut cx)), Poll::Pending));
@@ -178,7 +178,7 @@ fn ratio(a: Duration, b: Duration) -> f64 {
     a.as_secs_f64() / b.as_secs_f64()
 }
 
-/// The means of one run of each, in the best of ten batches that take turns; of large ones fewer runs.
+/// The means of one run of each, in the best of ten batches that take turns; the larger `size`, the fewer runs.
 fn compare(size: usize, mut run: impl FnMut(), mut plain: impl FnMut()) -> [Duration; 2] {
     let rounds = (1 << 28 >> 10).min((1 << 28) / (size + 1_024)) as u32;
     let batch = |run: &mut dyn FnMut()| {
