@@ -240,7 +240,9 @@ impl<K: Ord + Copy, T> FairQueue<K, T> {
         if self.slots.len() <= self.taken {
             self.slots.try_reserve(1)?;
         }
-        self.lines.try_reserve(1)?;
+        if self.free_lines == NONE {
+            self.lines.try_reserve(1)?;
+        }
         self.order.try_reserve(1)?;
         self.turns.try_reserve(self.order.len() + 1 - self.turns.len())?;
         self.take_place(sender);
