@@ -178,12 +178,13 @@ fn a_malformed_fill_is_named_and_its_siblings_are_read() {
 
 #[test]
 fn a_fill_that_would_hold_too_much_is_refused_and_its_siblings_are_read() {
+    // Port 1 with a tuple of many triggers and no padding; port 2 with a number.
     let many = Value::Tuple(vec![Value::Trigger; 10_000].into());
     let envelope = Envelope {
         fills: vec![Fill { port: 1, value: many }, Fill { port: 2, value: Value::I64(5) }],
         ..Envelope::default()
     };
-    let bytes = envelope.encode();
+    let bytes = to_message(&envelope).encode_to_vec();
     let scanned = scan(&bytes, &EnvelopeLimits::default()).unwrap();
     assert_eq!(scanned.heap_bytes(), 0);
     let mut fills = scanned.fills();

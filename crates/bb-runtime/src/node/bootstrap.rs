@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bb_ir::wire_codec::ValueError;
+use bb_ir::wire_codec::{DecodeLimits, ValueError};
 
 use super::Node;
 use super::feed::given;
@@ -200,7 +200,7 @@ impl Batch<'_> {
                 input_name: argument.name.to_string(),
                 fault,
             };
-            let value = Value::decode(bytes).map_err(|error| match error {
+            let value = Value::decode_with(bytes, &DecodeLimits::HOST).map_err(|error| match error {
                 ValueError::AllocationFailed { byte_count } => BootstrapError::AllocationFailed {
                     target_name: target_name(),
                     byte_count,
