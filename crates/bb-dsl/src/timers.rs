@@ -19,7 +19,7 @@ use crate::{Graph, Output};
 pub struct Phase(String);
 
 impl Phase {
-    /// The host is about to take a snapshot; a host that wants programs to know enters it, and steps.
+    /// The host takes a snapshot; what listens starts in the step after it, in the node and in what is made of the snapshot.
     pub fn snapshot() -> Self {
         Self::named("Snapshot")
     }

@@ -87,10 +87,18 @@ pub struct Health {
 /// What a [`PeerGovernor`] counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Messages from peers that are not allowed.
+    /// Messages from peers on the blocklist.
     pub denied_inbound: u64,
-    /// Messages to peers that are not allowed, down or resting.
+    /// Messages to peers on the blocklist.
     pub denied_outbound: u64,
+    /// Messages from peers that the allowlist leaves out.
+    pub not_allowlisted_inbound: u64,
+    /// Messages to peers that the allowlist leaves out.
+    pub not_allowlisted_outbound: u64,
+    /// Messages to peers that are down.
+    pub down_outbound: u64,
+    /// Messages to peers that rest.
+    pub resting_outbound: u64,
     /// Failing peers forgotten to make room for others.
     pub evicted: u64,
     /// Events that nobody took in time.
@@ -193,7 +201,16 @@ impl PeerGovernor {
             failures_so_far: 0,
             backoff: BackoffTable::new(config.backoff, seed),
             events: VecDeque::new(),
-            counters: Counters { denied_inbound: 0, denied_outbound: 0, evicted: 0, events_dropped: 0 },
+            counters: Counters {
+                denied_inbound: 0,
+                denied_outbound: 0,
+                not_allowlisted_inbound: 0,
+                not_allowlisted_outbound: 0,
+                down_outbound: 0,
+                resting_outbound: 0,
+                evicted: 0,
+                events_dropped: 0,
+            },
         }
     }
 
@@ -210,8 +227,10 @@ impl PeerGovernor {
     /// Whether to take a message from `peer`; a denial is counted and changes nothing else.
     pub fn check_inbound(&mut self, peer: PeerId) -> Decision {
         let decision = self.policy(peer);
-        if decision != Decision::Allow {
-            self.counters.denied_inbound += 1;
+        match decision {
+            Decision::Deny(DenyReason::NotAllowlisted) => self.counters.not_allowlisted_inbound += 1,
+            Decision::Deny(_) => self.counters.denied_inbound += 1,
+            Decision::Allow => {}
         }
         decision
     }
@@ -219,8 +238,12 @@ impl PeerGovernor {
     /// Whether to send a message to `peer`; a denial is counted and changes nothing else.
     pub fn check_outbound(&mut self, peer: PeerId, now: Time) -> Decision {
         let decision = self.outbound_decision(peer, now);
-        if decision != Decision::Allow {
-            self.counters.denied_outbound += 1;
+        match decision {
+            Decision::Deny(DenyReason::NotAllowlisted) => self.counters.not_allowlisted_outbound += 1,
+            Decision::Deny(DenyReason::Down) => self.counters.down_outbound += 1,
+            Decision::Deny(DenyReason::Cooldown { .. }) => self.counters.resting_outbound += 1,
+            Decision::Deny(_) => self.counters.denied_outbound += 1,
+            Decision::Allow => {}
         }
         decision
     }

@@ -192,6 +192,22 @@ fn a_program_reads_and_fills_the_address_book() {
     assert_eq!(node.resolve_peer_addresses(peer).len(), 1);
     let Value::Addresses(known) = &out[2].1 else { panic!("{out:?}") };
     assert_eq!(known.len(), 1);
+    // All of many, or none: the last one names another peer.
+    let named: Address = format!("/ip4/10.0.0.3/tcp/1/p2p/{}", PeerId::from_u64(12)).parse().unwrap();
+    let entry = |id, address: &Address| {
+        Value::Tuple([Value::Peer(PeerId::from_u64(id)), Value::Addresses([address.clone()].into())].into())
+    };
+    let mut insert = super::node(|g| {
+        let all = g.input("all");
+        let many = g.address_book_insert_many(all);
+        g.output("many", many);
+    });
+    let all = Value::Tuple([entry(20, &address), entry(21, &address), entry(22, &named)].into());
+    let id = invoke(&mut insert, &[("all", all)]);
+    assert!(failure(&settle(&mut insert, at(0)), id).contains("names"));
+    assert!([20, 21, 22].iter().all(|&id| insert.resolve_peer_addresses(PeerId::from_u64(id)).is_empty()));
+    let all = Value::Tuple([entry(20, &address), entry(21, &address), entry(12, &named)].into());
+    assert_eq!(run(&mut insert, &[("all", all)], at(0))[0].1, Value::I64(3));
     node.block_peer(PeerId::from_u64(10)).unwrap();
     for refused in [PeerId::from_u64(1), PeerId::from_u64(10)] {
         let out = run(&mut node, &inputs(refused), at(0));

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use bb_dsl::{Module, Phase, ValueType, millis, secs};
+use bb_dsl::{Graph, Module, Phase, ValueType, millis, secs};
 use bb_runtime::{EngineStep, NodeConfig, Time, Value};
 
 use super::{
-    Program, assert_idle, at, compiled, events, invoke, node, node_with, outcome, run, settle, values,
+    Program, assert_idle, at, compiled, events, invoke, node, node_with, outcome, run, settle,
+    settle_in_place, values,
 };
 
 #[test]
@@ -171,6 +172,40 @@ fn a_phase_fires_once_each_time_it_is_entered() {
     let steps = settle(&mut node, at(1));
     assert_eq!((values(&steps, "warm").len(), values(&steps, "end").len()), (1, 1));
     assert_eq!(node.phase_count("warm"), 2);
+}
+
+#[test]
+fn who_is_saved_enters_the_phase_of_it_and_so_does_who_is_made_of_that() {
+    let program = |g: &mut Graph| {
+        let saved = g.on_phase(&Phase::snapshot());
+        g.output("saved", saved);
+    };
+    let mut node = node(program);
+    assert!(node.step(at(0)).is_empty());
+    let snapshot = node.snapshot().unwrap();
+    assert_eq!(node.snapshot().unwrap(), snapshot, "it waits once");
+    assert_eq!(node.next_deadline(), Some(at(0)), "there is something to do");
+    let mut twin = super::node(program);
+    twin.restore(&snapshot).unwrap();
+    assert_eq!(twin.state_digest().unwrap(), node.state_digest().unwrap());
+    for node in [&mut node, &mut twin] {
+        let steps = settle_in_place(node, at(1));
+        assert_eq!(values(&steps, "saved"), [Value::Trigger]);
+        assert_eq!(node.phase_count("Snapshot"), 1);
+    }
+}
+
+#[test]
+fn being_saved_is_no_news_where_nothing_listens() {
+    let mut node = node(|g| {
+        let x = g.input("x");
+        g.output("x", x);
+    });
+    assert!(node.step(at(0)).is_empty());
+    let before = node.state_digest().unwrap();
+    node.snapshot().unwrap();
+    assert_eq!(node.state_digest().unwrap(), before);
+    assert!(node.step(at(1)).is_empty());
 }
 
 #[test]

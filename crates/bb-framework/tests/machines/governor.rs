@@ -170,7 +170,12 @@ proptest! {
                 }
             }
             let counters = governor.counters();
-            prop_assert_eq!((counters.denied_inbound, counters.denied_outbound), model.denied);
+            let inbound = counters.denied_inbound + counters.not_allowlisted_inbound;
+            let outbound = counters.denied_outbound
+                + counters.not_allowlisted_outbound
+                + counters.down_outbound
+                + counters.resting_outbound;
+            prop_assert_eq!((inbound, outbound), model.denied);
             prop_assert_eq!((counters.evicted, counters.events_dropped), (model.evicted, model.events_dropped));
             prop_assert!(governor.blocklist().eq(model.blocked.iter().copied()));
             prop_assert_eq!(
@@ -226,4 +231,25 @@ fn a_peer_that_asks_to_be_left_alone_rests_but_is_not_down() {
     assert_eq!(governor.take_events(), []);
     assert_eq!(governor.expire(until + backoff::Config::default().forget_after), 1);
     assert!(governor.backoff().is_empty());
+}
+
+#[test]
+fn each_reason_not_to_deal_with_a_peer_has_its_counter() {
+    let mut governor = PeerGovernor::new(Config { down_after: 2, ..Config::DEFAULT }, 7);
+    let [blocked, other, failing] = [1, 2, 3].map(PeerId::from_u64);
+    governor.block(blocked).unwrap();
+    governor.check_inbound(blocked);
+    governor.check_outbound(blocked, Time::ZERO);
+    governor.record_failure(failing, Time::ZERO);
+    governor.check_outbound(failing, Time::ZERO);
+    governor.record_failure(failing, Time::ZERO);
+    governor.check_outbound(failing, Time::ZERO);
+    governor.set_allowlist(Some(&[failing])).unwrap();
+    governor.check_inbound(other);
+    governor.check_outbound(other, Time::ZERO);
+    let counters = governor.counters();
+    let inbound = (counters.denied_inbound, counters.not_allowlisted_inbound);
+    let outbound = (counters.denied_outbound, counters.not_allowlisted_outbound);
+    assert_eq!((inbound, outbound), ((1, 1), (1, 1)));
+    assert_eq!((counters.resting_outbound, counters.down_outbound), (1, 1));
 }

@@ -582,6 +582,14 @@ pub struct Counters {
     pub ingress_unknown_module: u64,
     #[prost(uint64, tag = "60")]
     pub ingress_unknown_program: u64,
+    #[prost(uint64, tag = "61")]
+    pub not_allowlisted_inbound: u64,
+    #[prost(uint64, tag = "62")]
+    pub not_allowlisted_outbound: u64,
+    #[prost(uint64, tag = "63")]
+    pub down_outbound: u64,
+    #[prost(uint64, tag = "64")]
+    pub resting_outbound: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Permits {

@@ -45,6 +45,21 @@ impl Node {
     ///
     /// # Errors
     /// [`BootstrapError`]; the node is as it was before.
+    ///
+    /// ```
+    /// # use bb_runtime::{BootstrapError, BootstrapRequest, BootstrapTarget, EngineStep, Node, Value};
+    /// # fn prepare(node: &mut Node) -> Result<(), BootstrapError> {
+    /// for step in node.run_bootstrap(BootstrapTarget::All)? {
+    ///     if let EngineStep::BootstrapComplete { target } = step {
+    ///         println!("{target} is ready");
+    ///     }
+    /// }
+    /// let seed = Value::U64(7).encode();
+    /// let inputs: &[(&str, &[u8])] = &[("seed", &seed)];
+    /// node.run_bootstrap(BootstrapTarget::ModuleRequests(&[BootstrapRequest { target: "P", inputs }]))?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn run_bootstrap(&mut self, target: BootstrapTarget<'_>) -> Result<Vec<EngineStep>, BootstrapError> {
         let span = tracing::debug_span!("run_bootstrap", ?target);
         let _entered = span.enter();

@@ -39,6 +39,17 @@ impl Node {
     ///
     /// # Errors
     /// [`ListFull`]: as many peers are blocked as may be.
+    ///
+    /// ```
+    /// # use bb_runtime::{Decision, DenyReason, Node, PeerId};
+    /// # fn block(node: &mut Node) -> Result<(), Box<dyn std::error::Error>> {
+    /// let peer = PeerId::from_u64(7);
+    /// assert!(node.block_peer(peer)?);
+    /// assert_eq!(node.peer_health(peer).inbound, Decision::Deny(DenyReason::Blocklisted));
+    /// assert!(node.unblock_peer(peer));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn block_peer(&mut self, peer: PeerId) -> Result<bool, ListFull> {
         self.engine.peers.governor.block(peer)
     }
@@ -121,6 +132,15 @@ impl Node {
 
     /// Takes nothing in any more, for ever: feeding it is [`DeliveryError::Closed`](crate::DeliveryError::Closed). What
     /// was accepted before is still delivered, and executions go on to their ends; the phase `Shutdown` is entered. Whether it was open.
+    ///
+    /// ```
+    /// # use bb_runtime::{DeliveryError, Node};
+    /// # fn shut_down(node: &mut Node) {
+    /// if node.close() {
+    ///     assert_eq!(node.invoke("P", &[]), Err(DeliveryError::Closed));
+    /// }
+    /// # }
+    /// ```
     pub fn close(&mut self) -> bool {
         let was_open = self.ingress.close_inputs();
         if was_open {

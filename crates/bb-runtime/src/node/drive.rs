@@ -17,6 +17,19 @@ impl Node {
     ///
     /// In this order: what other threads handed in, ready ops, the bus, timers, deadlines, answers that came later, the
     /// ops that these made ready, phases of the node's life, the ops that these made ready, messages to be sent.
+    ///
+    /// ```
+    /// # use bb_runtime::{EngineStep, Node, Time};
+    /// # fn drive(node: &mut Node, now: Time, ship: impl Fn(&[u8])) {
+    /// for step in node.step(now) {
+    ///     match step {
+    ///         EngineStep::SendEnvelope { bytes, .. } => ship(&bytes),
+    ///         EngineStep::AppEvent { output, value, .. } => println!("{output}: {value}"),
+    ///         other => println!("{other:?}"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
     #[must_use = "steps say what the host has to do"]
     pub fn step(&mut self, now: Time) -> Vec<EngineStep> {
         let span = tracing::trace_span!("step", peer = %self.engine.peer_id);
@@ -61,6 +74,13 @@ impl Node {
     }
 
     /// [`Node::step`] at the time of the node's clock; `Pending` wakes when another thread hands something in.
+    ///
+    /// ```
+    /// # use bb_runtime::{EngineStep, Node};
+    /// # async fn next(node: &mut Node) -> Vec<EngineStep> {
+    /// std::future::poll_fn(|cx| node.poll(cx)).await
+    /// # }
+    /// ```
     #[must_use = "steps say what the host has to do"]
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Vec<EngineStep>> {
         self.ingress.register(cx.waker());
@@ -75,7 +95,7 @@ impl Node {
             || !self.ended.is_empty()
             || !self.engine.wire.outbound.is_empty()
             || !self.engine.bus.events.is_empty()
-            || !self.engine.phases.entered.is_empty()
+            || self.engine.phases.waiting().next().is_some()
             || self.engine.timers.wait_for_start()
             || self.engine.executions.has_fresh()
             || self.ingress.has_work()

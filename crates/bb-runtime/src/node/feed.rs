@@ -25,6 +25,15 @@ impl Node {
     ///
     /// # Errors
     /// [`DeliveryError`]; the node is as it was before.
+    ///
+    /// ```
+    /// # use bb_runtime::{DeliveryError, Node, Value};
+    /// # fn ask(node: &mut Node) -> Result<(), DeliveryError> {
+    /// let run = node.invoke("Double", &[("x", &Value::I64(21).encode())])?;
+    /// assert!(node.execution_state(run).is_some(), "until a step reports its end");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn invoke(&mut self, module: &str, inputs: &[(&str, &[u8])]) -> Result<ExecId, DeliveryError> {
         let span = tracing::debug_span!("invoke", module);
         let _entered = span.enter();
@@ -87,6 +96,16 @@ impl Node {
     ///
     /// # Errors
     /// [`DeliveryError`]; the node is as it was before.
+    ///
+    /// ```
+    /// # use bb_runtime::{DeliveryError, Node, Value};
+    /// # fn feed(node: &mut Node) -> Result<(), DeliveryError> {
+    /// assert_eq!(node.deliver_event("Sum", "a", &Value::I64(1).encode())?, None, "`b` is still to come");
+    /// let run = node.deliver_event("Sum", "b", &Value::I64(2).encode())?;
+    /// assert!(run.is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn deliver_event(
         &mut self,
         module: &str,
@@ -115,6 +134,17 @@ impl Node {
     ///
     /// # Errors
     /// [`DeliveryError`]; the node is as it was before, but for the counter of the reason.
+    ///
+    /// ```
+    /// # use bb_runtime::{DeliveryError, Node, PeerId};
+    /// # fn receive(node: &mut Node, source: PeerId, datagram: &[u8]) {
+    /// match node.deliver_inbound(source, datagram) {
+    ///     Ok(()) => {}
+    ///     Err(DeliveryError::PeerDenied { .. }) => {} // counted, and nothing else
+    ///     Err(error) => eprintln!("{source}: {error}"),
+    /// }
+    /// # }
+    /// ```
     pub fn deliver_inbound(&mut self, source: PeerId, envelope: &[u8]) -> Result<(), DeliveryError> {
         let span = tracing::debug_span!("deliver_inbound", %source);
         let _entered = span.enter();
@@ -135,6 +165,17 @@ impl Node {
     }
 
     /// What other threads hand things in with.
+    ///
+    /// ```
+    /// # use bb_runtime::{DeliveryError, Node, PeerId, SendResult};
+    /// # fn hand_in(node: &Node, source: PeerId, datagram: Vec<u8>) {
+    /// let handle = node.ingress_handle();
+    /// std::thread::spawn(move || -> Result<(), DeliveryError> {
+    ///     handle.deliver_inbound(source, &datagram)?;
+    ///     handle.send_result(source, SendResult::Delivered)
+    /// });
+    /// # }
+    /// ```
     pub fn ingress_handle(&self) -> IngressHandle {
         self.ingress.handle()
     }

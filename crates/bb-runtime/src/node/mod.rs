@@ -214,6 +214,15 @@ impl Node {
     }
 
     /// The components, each with its slot.
+    ///
+    /// ```
+    /// # use bb_runtime::Node;
+    /// # fn list(node: &Node) {
+    /// for held in node.linked_components() {
+    ///     println!("{}: {} of {}, {:?}", held.slot, held.type_name, held.package, held.roles);
+    /// }
+    /// # }
+    /// ```
     pub fn linked_components(&self) -> impl Iterator<Item = LinkedComponent<'_>> {
         let slots = &self.engine.lowered.slots;
         self.engine.components.iter().map(|(slot, component)| LinkedComponent {
@@ -241,6 +250,15 @@ impl Node {
     }
 
     /// How far an execution is; `None` once its end was reported.
+    ///
+    /// ```
+    /// # use bb_runtime::{ExecId, Node};
+    /// # fn look(node: &Node, run: ExecId) {
+    /// if let Some(state) = node.execution_state(run) {
+    ///     println!("{}: {} ops ran, {} wait", state.target, state.ops_fired, state.awaited);
+    /// }
+    /// # }
+    /// ```
     pub fn execution_state(&self, execution: ExecId) -> Option<ExecutionState> {
         let held = self.engine.executions.find(execution)?;
         let running: u64 = held.frames.iter().map(|&frame| self.engine.frames.frame(frame).fired).sum();
@@ -264,6 +282,14 @@ impl Node {
     }
 
     /// When to step again if nothing comes in, in the time that [`Node::now`] tells; the time of the last step if there is work already.
+    ///
+    /// ```
+    /// # use bb_runtime::Node;
+    /// # fn sleep(node: &Node) {
+    /// let left = node.next_deadline().map(|deadline| deadline.since(node.now()));
+    /// println!("nothing to do for {left:?}, unless something comes in");
+    /// # }
+    /// ```
     pub fn next_deadline(&self) -> Option<Time> {
         if self.has_work() {
             return Some(self.engine.now);

@@ -7,6 +7,15 @@ impl Node {
     /// Enters a phase of the node's life: in the next step the regions that listen to it start. Whether any does.
     ///
     /// `Snapshot` and `Shutdown` are the node's own; every other name is the programs'.
+    ///
+    /// ```
+    /// # use bb_runtime::Node;
+    /// # fn warm_up(node: &mut Node) {
+    /// if !node.enter_phase("warm") {
+    ///     println!("no program listens to it");
+    /// }
+    /// # }
+    /// ```
     pub fn enter_phase(&mut self, phase: &str) -> bool {
         self.engine.phases.enter(phase)
     }
@@ -17,6 +26,13 @@ impl Node {
     }
 
     /// The last value that a program recorded under a name.
+    ///
+    /// ```
+    /// # use bb_runtime::Node;
+    /// # fn look(node: &Node) {
+    /// println!("{:?} after {} rounds", node.record("loss"), node.metric("rounds"));
+    /// # }
+    /// ```
     pub fn record(&self, name: &str) -> Option<&Value> {
         self.engine.records.last.get(name).map(|held| &held.value)
     }

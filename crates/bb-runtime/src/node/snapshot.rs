@@ -19,7 +19,8 @@ use crate::{EngineStep, Outcome};
 
 impl Node {
     /// All that decides what the node will do, at any time and in the middle of anything; the node goes on as if
-    /// nothing had been.
+    /// nothing had been, but for programs that listen to the phase `Snapshot`: it is entered, here and in what is saved,
+    /// and the next step fires it.
     ///
     /// An op that waits for a component's answer is saved with the time it has left. Whether the answer can still
     /// come is the component's matter: see [`StateReader::completion`](crate::StateReader::completion). Errors that
@@ -28,6 +29,17 @@ impl Node {
     ///
     /// # Errors
     /// [`SnapshotError`], which names the component that cannot be saved.
+    ///
+    /// ```
+    /// # use bb_runtime::{Node, NodeSnapshot};
+    /// # fn save(node: &Node, other: &mut Node) -> Result<(), Box<dyn std::error::Error>> {
+    /// let bytes = node.snapshot()?.encode();
+    /// other.restore(NodeSnapshot::decode(bytes)?)?;
+    /// assert_eq!(other.state_digest()?, node.state_digest()?);
+    /// assert!(other.incarnation() > node.incarnation());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn snapshot(&self) -> Result<NodeSnapshot, SnapshotError> {
         self.snapshot_with(SnapshotMode::Anytime)
     }
@@ -36,13 +48,29 @@ impl Node {
     ///
     /// # Errors
     /// [`SnapshotError`].
+    ///
+    /// ```
+    /// # use bb_runtime::{Node, SnapshotError, SnapshotMode};
+    /// # fn save_at_rest(node: &Node) -> Result<(), SnapshotError> {
+    /// match node.snapshot_with(SnapshotMode::Quiescent) {
+    ///     Err(SnapshotError::BusNotDrained { queue, queued, .. }) => println!("{queued} wait in the {queue}"),
+    ///     saved => drop(saved?),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn snapshot_with(&self, mode: SnapshotMode) -> Result<NodeSnapshot, SnapshotError> {
         let span = tracing::debug_span!("snapshot", peer = %self.engine.peer_id);
         let _entered = span.enter();
         if mode == SnapshotMode::Quiescent {
             self.check_quiet()?;
         }
-        save::snapshot(&self.engine, &self.ingress, &self.lines)
+        let is_news = self.engine.phases.enter_saved();
+        let saved = save::snapshot(&self.engine, &self.ingress, &self.lines);
+        if saved.is_err() && is_news {
+            self.engine.phases.leave_saved();
+        }
+        saved
     }
 
     /// A digest of all that decides what the node will do.
@@ -68,6 +96,17 @@ impl Node {
     ///
     /// # Errors
     /// [`RestoreError`], which names the bad entry; the node is as it was.
+    ///
+    /// ```
+    /// # use bb_runtime::{Node, NodeSnapshot, RestoreError};
+    /// # fn go_on(node: &mut Node, bytes: Vec<u8>) -> Result<(), RestoreError> {
+    /// let snapshot = NodeSnapshot::decode(bytes)?;
+    /// let incarnation = snapshot.incarnation().max(node.incarnation());
+    /// node.restore(&snapshot)?;
+    /// assert_eq!(node.incarnation(), incarnation + 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn restore(&mut self, snapshot: impl Borrow<NodeSnapshot>) -> Result<(), RestoreError> {
         let span = tracing::debug_span!("restore", peer = %self.engine.peer_id);
         let _entered = span.enter();
@@ -90,6 +129,15 @@ impl Node {
     /// The next step reports the executions as cancelled, and each input that was accepted and not taken yet as
     /// dropped. No byte is charged to the byte budget afterwards. Timers that start executions count anew from the next
     /// step.
+    ///
+    /// ```
+    /// # use bb_runtime::Node;
+    /// # fn start_over(node: &mut Node) {
+    /// node.clear();
+    /// let stats = node.engine_stats();
+    /// assert_eq!((stats.executions, stats.bytes_in_flight), (0, 0));
+    /// # }
+    /// ```
     pub fn clear(&mut self) {
         let mut running: Vec<_> =
             self.engine.executions.iter().map(|(index, held)| (held.id, index)).collect();
@@ -122,8 +170,7 @@ impl Node {
         engine.records = Records::new(engine.limits.records);
         engine.bus.events.clear();
         engine.bus.dropped = 0;
-        engine.phases.entered.clear();
-        engine.phases.fired.clear();
+        engine.phases.restore(Default::default());
         engine.timers.due.clear();
         engine.timers.skipped = 0;
         engine.timers.is_started = false;
@@ -160,7 +207,7 @@ impl Node {
         engine.timers.skipped = restored.sources_skipped;
         engine.bus.events = restored.events;
         engine.bus.dropped = restored.bus_dropped;
-        (engine.phases.entered, engine.phases.fired) = restored.phases;
+        engine.phases.restore(restored.phases);
         engine.holds = restored.holds;
         engine.records = restored.records;
         engine.steps = restored.steps;
@@ -192,7 +239,7 @@ impl Node {
             ("frontier", self.engine.frontier.len()),
             ("line of events", self.lines.len()),
             ("bus", self.engine.bus.events.len()),
-            ("queue of phases", self.engine.phases.entered.len()),
+            ("queue of phases", self.engine.phases.waiting().count()),
             ("queue of steps", self.engine.steps.len()),
             ("outbound queue", self.engine.wire.outbound.len()),
         ];

@@ -54,8 +54,10 @@ pub struct EngineStats {
     pub bus: usize,
     /// Values that programs hold for later executions.
     pub holds: usize,
-    /// Records and counters of programs.
+    /// Names under which programs record values: [`Node::records`] has the values.
     pub records: usize,
+    /// Names under which programs count: [`Node::metrics`] has the counts.
+    pub metrics: usize,
     /// Components.
     pub components: usize,
     /// Installed targets.
@@ -77,10 +79,18 @@ pub struct EngineStats {
     pub messages_sent: u64,
     /// Messages taken.
     pub messages_received: u64,
-    /// Messages of peers that policy denies.
+    /// Messages of peers on the blocklist.
     pub denied_inbound: u64,
-    /// Messages to peers that policy or their health denies.
+    /// Messages to peers on the blocklist.
     pub denied_outbound: u64,
+    /// Messages of peers that the allowlist leaves out.
+    pub not_allowlisted_inbound: u64,
+    /// Messages to peers that the allowlist leaves out.
+    pub not_allowlisted_outbound: u64,
+    /// Messages to peers that are down.
+    pub down_outbound: u64,
+    /// Messages to peers that rest: they failed, or asked for it.
+    pub resting_outbound: u64,
     /// Messages that came before.
     pub duplicates: u64,
     /// Answers that nobody waited for: late, repeated, or never asked for.
@@ -125,8 +135,14 @@ pub struct EngineStats {
     pub addresses_refused: u64,
     /// Message ids that were forgotten to make room for others.
     pub dedup_evicted: u64,
-    /// Peers whose health, waits or answer times were forgotten to make room for others.
+    /// Failing peers that were forgotten to make room for others.
     pub health_evicted: u64,
+    /// Peers whose rest was forgotten to make room for that of others.
+    pub resting_evicted: u64,
+    /// Peers whose answer times were forgotten to make room for those of others.
+    pub rtt_evicted: u64,
+    /// Timers, sleeps and deadlines for which there was no room.
+    pub timers_refused: u64,
     /// Peers evicted from the address book to make room for others.
     pub peers_evicted: u64,
     /// News of peers that were dropped because more came in than may wait.
@@ -139,6 +155,14 @@ pub struct EngineStats {
 
 impl Node {
     /// What the node holds, and what it has counted.
+    ///
+    /// ```
+    /// # use bb_runtime::Node;
+    /// # fn watch(node: &Node) {
+    /// let stats = node.engine_stats();
+    /// println!("{} run, {} bytes from outside, {} refused", stats.executions, stats.bytes_in_flight, stats.refused.budget);
+    /// # }
+    /// ```
     pub fn engine_stats(&self) -> EngineStats {
         let engine = &self.engine;
         let governor = engine.peers.governor.counters();
@@ -159,7 +183,8 @@ impl Node {
             subscriptions: engine.bus.subscriptions(),
             bus: engine.bus.events.len(),
             holds: engine.holds.count,
-            records: engine.records.last.len() + engine.records.counters.len(),
+            records: engine.records.last.len(),
+            metrics: engine.records.counters.len(),
             components: engine.components.len(),
             programs: engine.targets.len(),
             bytes_in_flight: engine.budget.in_flight(),
@@ -172,6 +197,10 @@ impl Node {
             messages_received: engine.wire.received,
             denied_inbound: governor.denied_inbound,
             denied_outbound: governor.denied_outbound,
+            not_allowlisted_inbound: governor.not_allowlisted_inbound,
+            not_allowlisted_outbound: governor.not_allowlisted_outbound,
+            down_outbound: governor.down_outbound,
+            resting_outbound: governor.resting_outbound,
             duplicates: engine.wire.duplicates,
             late_answers: engine.wire.requests.unsolicited() + engine.counters.late_answers,
             late_completions: engine.counters.late_completions + self.ingress.late_completions(),
@@ -194,9 +223,10 @@ impl Node {
             addresses_evicted: book.addresses_evicted,
             addresses_refused: book.refused,
             dedup_evicted: engine.wire.seen.evicted(),
-            health_evicted: governor.evicted
-                + engine.peers.governor.backoff().evicted()
-                + engine.peers.rtt.evicted(),
+            health_evicted: governor.evicted,
+            resting_evicted: engine.peers.governor.backoff().evicted(),
+            rtt_evicted: engine.peers.rtt.evicted(),
+            timers_refused: engine.waits.refused().0 + engine.waits.refused().1 + engine.timers.due.refused(),
             peers_evicted: book.peers_evicted,
             peer_events_dropped: governor.events_dropped
                 + backpressure.events_dropped

@@ -84,7 +84,7 @@ pub(super) fn load_count(entry: Cursor<'_>, counts: &mut BTreeMap<Name, u64>) ->
 }
 
 pub(super) fn save_phases(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
-    for name in &cx.engine.phases.entered {
+    for name in cx.engine.phases.waiting() {
         put_bytes(out, 1, name.as_bytes());
     }
     for (name, count) in &cx.engine.phases.fired {

@@ -12,7 +12,7 @@ use crate::engine::Counters;
 use crate::ingress::Door;
 
 /// How many fields the section has.
-const COUNT: usize = 60;
+const COUNT: usize = 64;
 
 /// What the section says.
 #[derive(Debug)]
@@ -109,6 +109,10 @@ pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(),
         door.reasons.sender_share,
         door.reasons.unknown_module,
         door.reasons.unknown_program,
+        governor.not_allowlisted_inbound,
+        governor.not_allowlisted_outbound,
+        governor.down_outbound,
+        governor.resting_outbound,
     ];
     for (count, field) in counters.into_iter().zip(1..) {
         put_number(out, field, count);
@@ -191,6 +195,10 @@ pub(super) fn load(section: &[u8]) -> Result<Counted, Bad> {
             governor::Counters {
                 denied_inbound: count(20),
                 denied_outbound: count(21),
+                not_allowlisted_inbound: count(61),
+                not_allowlisted_outbound: count(62),
+                down_outbound: count(63),
+                resting_outbound: count(64),
                 evicted: count(22),
                 events_dropped: count(23),
             },
