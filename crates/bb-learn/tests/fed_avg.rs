@@ -191,3 +191,30 @@ proptest! {
         prop_assert!(aggregate(&mut mean).unwrap().find("w").unwrap().as_slice::<f32>().unwrap()[0].is_finite());
     }
 }
+
+proptest! {
+    #[test]
+    fn a_round_that_is_saved_anywhere_goes_on_as_it_would_have(
+        updates in proptest::collection::vec((proptest::array::uniform3(-1e3_f32..1e3), 0.0..9.0_f64), 1..7),
+        cut in 0_usize..7,
+    ) {
+        let give = |mean: &mut FedAvg, updates: &[([f32; 3], f64)]| {
+            updates.iter().for_each(|(update, weight)| contribute(mean, vector(update), *weight).unwrap());
+        };
+        let (first, rest) = updates.split_at(cut.min(updates.len()));
+        let mut mean = FedAvg::default();
+        give(&mut mean, first);
+        let state = saved(&mean);
+        let mut other = FedAvg::default();
+        let mut reader = StateReader::new(&state);
+        other.load(&mut reader).unwrap();
+        reader.finish().unwrap();
+        prop_assert_eq!(saved(&other), state);
+        give(&mut mean, rest);
+        give(&mut other, rest);
+        prop_assert_eq!(saved(&other), saved(&mean));
+        let ends = [&mut mean, &mut other].map(|mean| aggregate(mean).map_err(|error| error.to_string()));
+        prop_assert_eq!(&ends[0], &ends[1]);
+        prop_assert_eq!(ends[0].is_ok(), updates.iter().any(|(_, weight)| *weight > 0.0));
+    }
+}

@@ -1,20 +1,23 @@
 //! A small node that everybody presses at once holds no more than its limits state.
 //!
 //! One test alone in its file, because it measures the memory of the whole process.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "node/common/mod.rs"]
+mod common;
 
 use std::alloc::System;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bb_framework::{MessageId, RequestId};
 use bb_ir::Digest;
-use bb_ir::program::{Attribute, Graph, Node as Op, OpId, Program, Region, RegionKind, Target, domains};
+use bb_ir::program::RegionKind;
 use bb_runtime::envelope::{Correlation, Envelope, Fill, Notice};
 use bb_runtime::{
     Address, CompiledModel, Config, DeliveryError, Node, NodeConfig, PeerId, SendResult, Time, Value,
     ValueType,
 };
+use common::{ProgramBuilder, RegionBuilder};
 use peakmem_alloc::{INSTRUMENTED_SYSTEM, PeakMemAlloc, PeakMemAllocTrait};
 
 #[global_allocator]
@@ -24,19 +27,10 @@ const PEERS: u64 = 4_000;
 
 /// A target that hands out what peers send to port 10.
 fn program() -> CompiledModel {
-    let mut graph = Graph { name: "take".to_owned(), ..Graph::default() };
-    let x = graph.add_value("x", ValueType::Any);
-    graph.add_node(Op {
-        op: OpId::new(domains::WIRE, "Recv"),
-        outputs: vec![Some(x)],
-        attributes: [("port".to_owned(), Attribute::Int(10))].into(),
-        ..Op::default()
-    });
-    graph.outputs.push(bb_ir::program::NamedValue { name: "x".to_owned(), value: x });
-    let region = Region { kind: RegionKind::Receive, graph };
-    let target = Target { name: "Take".to_owned(), class: "Take".to_owned(), regions: vec![region] };
-    let program = Program { name: "Test".to_owned(), opset: 21, targets: vec![target], ..Program::default() };
-    CompiledModel::new(program, BTreeMap::new())
+    let mut take = RegionBuilder::new(RegionKind::Receive);
+    let x = take.recv(10, ValueType::Any);
+    take.output("x", x);
+    ProgramBuilder::new().target("Take", [take]).build()
 }
 
 fn addresses(peer: u64, count: u64) -> Vec<Address> {

@@ -14,6 +14,7 @@ mod feeding;
 mod golden;
 mod installing;
 mod messages;
+mod mistakes;
 mod new_process;
 mod policy;
 mod pressure;
