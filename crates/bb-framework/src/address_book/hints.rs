@@ -30,11 +30,15 @@ impl AddressBook {
         if !is_known && fixed >= cap {
             return Err(AddressBookError::AddressesFull { cap, peer });
         }
-        let has_place = self.entries.len() < self.config.peers || !self.hinted.is_empty();
-        let cap = self.config.peers.min(self.config.hint_peers);
-        if !self.contains(peer) && (cap == 0 || !has_place) {
-            return Err(AddressBookError::PeersFull { cap });
+        if self.contains(peer) {
+            return Ok(());
         }
-        Ok(())
+        if self.entries.len() >= self.config.peers && self.hinted.is_empty() {
+            return Err(AddressBookError::PeersFull { cap: self.config.peers });
+        }
+        match self.config.hint_peers {
+            0 => Err(AddressBookError::PeersFull { cap: 0 }),
+            _ => Ok(()),
+        }
     }
 }

@@ -380,3 +380,33 @@ fn a_refusal_says_why() {
         Err(AddressBookError::PeersFull { cap: 5 })
     );
 }
+
+#[test]
+fn what_is_said_of_hints_is_what_becomes_of_them() {
+    let address = |text: String| -> Address { text.parse().unwrap() };
+    let some = |n: u64| address(format!("/memory/{n}"));
+    let candidates = [
+        Address::empty(),
+        some(1),
+        some(9),
+        address(format!("/dns4/{}/tcp/1", "a".repeat(80))),
+        address(format!("/memory/1/p2p/{}", PeerId::from_u64(2))),
+    ];
+    for hint_peers in [0, 2] {
+        let config =
+            Config { peers: 4, signed_peers: 2, hint_peers, addresses_per_peer: 2, address_bytes: 64 };
+        let mut book = AddressBook::new(PeerId::from_u64(0), config);
+        for known in 1..6 {
+            for (peer, candidate) in (0..7).flat_map(|peer| candidates.iter().map(move |held| (peer, held))) {
+                let peer = PeerId::from_u64(peer);
+                let (mut asked, mut done) = (book.clone(), book.clone());
+                let said = asked.check_hints(peer, std::slice::from_ref(candidate));
+                let became = done.register_address(peer, candidate.clone(), Tier::Hint).map(|_| ());
+                assert_eq!(said, became, "{candidate} of {peer} in {book:?}");
+                assert_eq!(asked.counters().refused, done.counters().refused);
+            }
+            let named = book.add_peer(PeerId::from_u64(known), [some(1), some(2)]);
+            assert_eq!(named.is_ok(), known <= 4);
+        }
+    }
+}

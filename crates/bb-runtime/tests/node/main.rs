@@ -19,5 +19,6 @@ mod new_process;
 mod policy;
 mod pressure;
 mod reference;
+mod saved_peers;
 mod snapshot_damage;
 mod snapshots;
