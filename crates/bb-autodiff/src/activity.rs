@@ -128,7 +128,7 @@ impl Search<'_> {
                 continue;
             };
             match (rule.flow)(index) {
-                Flow::Gradient => {
+                Flow::Asked | Flow::Gradient => {
                     self.span.useful.insert(val);
                 }
                 Flow::Stop => {}

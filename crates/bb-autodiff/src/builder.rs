@@ -28,6 +28,8 @@ pub(crate) struct Builder {
     /// What generated names begin with.
     prefix: String,
     counter: usize,
+    /// How many nodes there were before the first backward one.
+    forward: Option<usize>,
 }
 
 /// What a node computes: op, inputs, attributes in the order of their names.
@@ -67,6 +69,7 @@ impl Builder {
             expressions: BTreeMap::new(),
             prefix,
             counter: 0,
+            forward: None,
         }
     }
 
@@ -315,6 +318,16 @@ impl Builder {
         self.nodes[index] = node;
     }
 
+    /// Notes that what is added from now on is the backward pass.
+    pub(crate) fn end_forward(&mut self) {
+        self.forward.get_or_insert(self.nodes.len());
+    }
+
+    /// The nodes of the forward pass; all of them, if nothing was differentiated.
+    pub(crate) fn forward_nodes(&self) -> &[NodeProto] {
+        &self.nodes[..self.forward.unwrap_or(self.nodes.len())]
+    }
+
     /// The nodes so far.
     pub(crate) fn nodes(&self) -> &[NodeProto] {
         &self.nodes
@@ -335,7 +348,7 @@ impl Expression {
 }
 
 /// Whether a node gives the same for the same inputs, and is cheap to compare.
-fn is_pure(node: &NodeProto) -> bool {
+pub(crate) fn is_pure(node: &NodeProto) -> bool {
     const RANDOM: [&str; 7] = [
         "Bernoulli",
         "Dropout",

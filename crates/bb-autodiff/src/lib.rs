@@ -24,6 +24,12 @@
 //! 3. `reverse` goes through the active nodes, last first, and lets each one's rule say what its inputs get.
 //!    (Griewank & Walther, "Evaluating Derivatives", 2nd edition, chapter 3: the adjoint mode.)
 //!
+//! # Memory and precision
+//!
+//! [`TrainingOptions::precision`] has the forward pass compute in half precision before it is differentiated;
+//! [`TrainingOptions::recompute`] and [`Gradients::recomputing`] have the backward pass compute values again that would else
+//! be held, until [`peak_bytes`] is within a budget.
+//!
 //! # How to add a rule
 //!
 //! The rules are in `rules`, one file a family, one line an op. For an op `Cube`, `y = x³`:
@@ -58,6 +64,8 @@ mod facts;
 mod nested;
 mod objective;
 mod optimizer;
+mod precision;
+mod recompute;
 mod reverse;
 mod rules;
 mod training;
@@ -65,6 +73,8 @@ mod training;
 pub use error::AutodiffError;
 pub use objective::Loss;
 pub use optimizer::{Clip, LossScale, Optimizer};
+pub use precision::Precision;
+pub use recompute::{Recompute, peak_bytes};
 pub use reverse::Gradients;
 pub use rules::differentiable_ops;
 pub use training::{Layers, Mask, Parameter, State, Trainable, TrainingGraph, TrainingOptions, TrainingPlan};

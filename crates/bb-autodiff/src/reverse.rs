@@ -8,6 +8,7 @@ use crate::AutodiffError;
 use crate::activity::{self, Activity, Span, prune};
 use crate::builder::{Builder, Val};
 use crate::facts::Fact;
+use crate::recompute::{Recompute, recompute};
 use crate::rules::{Around, Scope};
 
 /// A graph extended by the nodes that compute gradients.
@@ -47,6 +48,9 @@ pub struct Gradients {
     /// The name of the gradient with respect to each of `wrt`, in their order; two of them may be one value,
     /// and one may be an input of the graph.
     pub gradients: Vec<String>,
+    opset: i64,
+    /// How many nodes, from the first on, are the forward pass.
+    forward: usize,
 }
 
 impl Gradients {
@@ -66,7 +70,17 @@ impl Gradients {
         let gradients = differentiate(&mut builder, loss, &wrt, None)?;
         let gradients: Vec<String> = gradients.iter().map(|&val| builder.name(val).to_owned()).collect();
         let node = backward_pruned(builder.into_nodes(), graph.node.len(), &gradients);
-        Ok(Self { graph: GraphProto { node, ..graph.clone() }, gradients })
+        let (graph, forward) = (GraphProto { node, ..graph.clone() }, graph.node.len());
+        Ok(Self { graph, gradients, opset, forward })
+    }
+
+    /// The same gradients, to the bit, from a graph that holds less at a time: see [`Recompute`].
+    ///
+    /// # Errors
+    /// None for a graph that [`Gradients::of`] made.
+    pub fn recomputing(self, how: Recompute) -> Result<Self, AutodiffError> {
+        let graph = recompute(self.graph, self.opset, self.forward, &self.gradients, how)?;
+        Ok(Self { graph, ..self })
     }
 }
 
@@ -94,6 +108,7 @@ pub(crate) fn differentiate(
     seed: Option<Val>,
 ) -> Result<Vec<Val>, AutodiffError> {
     let activity = activity::analyze(builder, loss, wrt)?;
+    builder.end_forward();
     let mut gradients: BTreeMap<Val, Val> = BTreeMap::new();
     if activity.values.contains(&loss) {
         let seed = match seed {

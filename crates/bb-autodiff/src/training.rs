@@ -17,6 +17,8 @@ use crate::builder::{Builder, Val};
 use crate::facts::Fact;
 use crate::objective::{Loss, Objective, attach, correct};
 use crate::optimizer::{Clip, LossScale, Optimizer};
+use crate::precision::{Precision, mixed};
+use crate::recompute::Recompute;
 use crate::reverse::{differentiate, lookup};
 use choose::{choose, parameter};
 use finish::{add_in_place, as_inputs};
@@ -35,6 +37,10 @@ pub struct TrainingOptions {
     pub loss_scale: LossScale,
     /// How gradients change parameters.
     pub optimizer: Optimizer,
+    /// In what precision steps compute.
+    pub precision: Precision,
+    /// What steps compute again to hold less at a time.
+    pub recompute: Recompute,
     /// Which initializers are parameters.
     pub trainable: Trainable,
 }
@@ -262,7 +268,7 @@ impl TrainingPlan {
         let mut inputs = self.fed(&b, &objective, &masks)?;
         inputs.push(rate);
         inputs.extend(state);
-        Ok(self.close(b, batch, masks, &inputs, &outputs))
+        self.close(b, batch, masks, &inputs, &outputs)
     }
 
     /// The loss and its gradient with respect to every parameter, as a step sees them.
@@ -276,7 +282,7 @@ impl TrainingPlan {
         let mut outputs = vec![objective.loss];
         outputs.extend(gradients);
         let inputs = self.fed(&b, &objective, &masks)?;
-        Ok(self.close(b, batch, masks, &inputs, &outputs))
+        self.close(b, batch, masks, &inputs, &outputs)
     }
 
     /// The loss, how many labels were hit, and the model's outputs.
@@ -293,7 +299,7 @@ impl TrainingPlan {
             outputs.push(lookup(&b, name)?);
         }
         let inputs = self.fed(&b, &objective, &masks)?;
-        Ok(self.close(b, batch, masks, &inputs, &outputs))
+        self.close(b, batch, masks, &inputs, &outputs)
     }
 
     /// The model itself.
@@ -308,7 +314,7 @@ impl TrainingPlan {
         let b = Builder::open(&graph, self.opset)?;
         let outputs = self.outputs.iter().map(|name| lookup(&b, name)).collect::<Result<Vec<_>, _>>()?;
         let inputs = self.held_and_fed(&b)?;
-        Ok(self.close(b, batch, Vec::new(), &inputs, &outputs))
+        self.close(b, batch, Vec::new(), &inputs, &outputs)
     }
 
     fn open(&self, batch: Option<usize>, phase: Phase) -> Result<Open, AutodiffError> {
@@ -327,6 +333,9 @@ impl TrainingPlan {
                     .collect();
                 (graph, masks) = (made.graph, made.masks);
             }
+        }
+        if phase == Phase::Training {
+            graph = mixed(graph, self.opset, self.options.precision)?;
         }
         let mut b = Builder::open(&graph, self.opset)?;
         let objective = attach(&mut b, &self.outputs, &self.options.loss)?;

@@ -43,6 +43,7 @@ pub(super) fn infer(q: &Question<'_>) -> Option<Vec<Fact>> {
         | "Reciprocal"
         | "Relu"
         | "ReverseSequence"
+        | "RotaryEmbedding"
         | "Round"
         | "Selu"
         | "Shrink"

@@ -7,6 +7,8 @@ use super::{Fact, Question, Symbol, axis_within, known};
 pub(super) fn infer(q: &Question<'_>) -> Option<Vec<Fact>> {
     let any_of_rank = || q.shape(0).map(|dims| vec![Dim::Any; dims.len()]);
     let facts = match q.op {
+        "Attention" => attention(q),
+        "CenterCropPad" | "MaxUnpool" => vec![Fact::new(q.dtype(0), any_of_rank())],
         "Compress" => {
             let flat = !q.attributes().has("axis");
             vec![Fact::new(q.dtype(0), if flat { Some(vec![Dim::Any]) } else { any_of_rank() })]
@@ -34,6 +36,19 @@ pub(super) fn infer(q: &Question<'_>) -> Option<Vec<Fact>> {
         _ => return None,
     };
     Some(facts)
+}
+
+/// Of the first output what is known of the queries, with the size of the values; of the others their types.
+fn attention(q: &Question<'_>) -> Vec<Fact> {
+    let shape = match (q.shape(0), q.shape(2)) {
+        (Some([batch, heads, rows, _]), Some([_, _, _, size])) => {
+            Some([batch, heads, rows, size].into_iter().cloned().collect())
+        }
+        (Some([batch, rows, _]), Some(_)) => Some(vec![batch.clone(), rows.clone(), Dim::Any]),
+        _ => None,
+    };
+    let any = |index: usize| Fact::new(q.dtype(index), Some(vec![Dim::Any; 4]));
+    vec![Fact::new(q.dtype(0), shape), any(1), any(2), any(0)]
 }
 
 /// `[rows, channels, height, width]` with channels moved to places, or back.

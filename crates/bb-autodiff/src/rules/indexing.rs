@@ -5,7 +5,7 @@
 use bb_ir::DataType;
 use bb_ir::onnx::AttributeProto;
 
-use super::{Rule, Scope};
+use super::{Flow, Rule, Scope};
 use crate::AutodiffError;
 use crate::attributes::{int, small_tensor, string, tensor};
 use crate::builder::Val;
@@ -15,6 +15,8 @@ pub(super) const RULES: &[Rule] = &[
     Rule::first("Gather", gather),
     Rule::first("GatherElements", gather_elements),
     Rule::first("GatherND", gather_nd),
+    Rule { op: "OneHot", flow: one_hot_flow, backward: one_hot, nested: false },
+    Rule { op: "Range", flow: range_flow, backward: range, nested: false },
     Rule::first("Slice", slice),
     Rule::first("Split", split),
     Rule::first("Tile", tile),
@@ -118,6 +120,51 @@ fn gather_nd(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let zeros = s.b.full_like(x, 0.0)?;
     let gradient = s.b.op("ScatterND", &[zeros, indices, g], vec![adding()]);
     s.give(0, gradient);
+    Ok(())
+}
+
+/// The two numbers.
+fn one_hot_flow(index: usize) -> Flow {
+    if index == 2 { Flow::Asked } else { Flow::Stop }
+}
+
+/// `y = off` but `on` at the indices: each gets the sum of `g` where it stands.
+fn one_hot(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    let (g, indices, depth, values) = (s.upstream()?, s.input(0)?, s.input(1)?, s.input(2)?);
+    let dtype = s.b.dtype(values)?;
+    let numbers = s.b.filled(dtype, &[2], &[0.0, 1.0]);
+    let hot = s.b.op("OneHot", &[indices, depth, numbers], s.all_attributes());
+    let at_hot = s.b.mul(g, hot);
+    let (all, on) = (s.b.reduce_sum_all(g), s.b.reduce_sum_all(at_hot));
+    let off = s.b.sub(all, on);
+    let (off, on) = (s.b.unsqueeze(off, &[0]), s.b.unsqueeze(on, &[0]));
+    let gradient = s.b.op("Concat", &[off, on], vec![int("axis", 0)]);
+    s.give(2, gradient);
+    Ok(())
+}
+
+/// First number and step; the limit decides no more than how many there are.
+fn range_flow(index: usize) -> Flow {
+    if index == 1 { Flow::Stop } else { Flow::Asked }
+}
+
+/// `y = start + i·step`: the start gets the sum of `g`, the step that of `g·i`.
+fn range(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    let (g, y) = (s.upstream()?, s.output(0)?);
+    let dtype = s.b.dtype(s.input(0)?)?;
+    if s.wants(0) {
+        let gradient = s.b.reduce_sum_all(g);
+        s.give(0, gradient);
+    }
+    if s.wants(2) {
+        let (zero, one) = (s.b.scalar(DataType::I64, 0.0), s.b.scalar(DataType::I64, 1.0));
+        let count = s.b.size(y, DataType::I64);
+        let places = s.b.op("Range", &[zero, count, one], vec![]);
+        let places = s.b.cast(places, dtype);
+        let weighted = s.b.mul(g, places);
+        let gradient = s.b.reduce_sum_all(weighted);
+        s.give(2, gradient);
+    }
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 //! shows how to add one.
 
 mod activation;
+mod attention;
 mod control;
 mod conv;
 mod einsum;
@@ -47,6 +48,8 @@ pub(crate) struct Rule {
 /// What flows back to an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flow {
+    /// A gradient, but an initializer that stands there is a constant unless it is asked for by name.
+    Asked,
     /// A gradient.
     Gradient,
     /// Nothing: the input is a constant or a state by definition.
@@ -76,6 +79,7 @@ impl Rule {
 
 const FAMILIES: &[&[Rule]] = &[
     activation::RULES,
+    attention::RULES,
     control::RULES,
     conv::RULES,
     einsum::RULES,
@@ -122,11 +126,9 @@ const CONSTANT: &[&str] = &[
     "LessOrEqual",
     "NonZero",
     "Not",
-    "OneHot",
     "Or",
     "RandomNormalLike",
     "RandomUniformLike",
-    "Range",
     "Round",
     "Shape",
     "Sign",

@@ -12,6 +12,7 @@ use crate::builder::Val;
 use crate::facts::{Fact, axis_within};
 
 pub(super) const RULES: &[Rule] = &[
+    Rule::first("CenterCropPad", crop),
     Rule::first("Compress", move_back),
     Rule::first("CumProd", running_product),
     Rule::first("CumSum", running_sum),
@@ -23,6 +24,20 @@ pub(super) const RULES: &[Rule] = &[
     Rule::first("Trilu", again),
     Rule::first("Unique", unique),
 ];
+
+/// Some places of each axis, from the middle: as the op does it with `g`, to the extents of `x`. An odd number of places
+/// to be cut or added has its odd one at the end both ways.
+fn crop(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    let (g, x) = (s.upstream()?, s.input(0)?);
+    let mut shape = s.b.shape(x);
+    if let Some(axes) = s.attributes().ints("axes") {
+        let axes = s.b.list(axes);
+        shape = s.b.op("Gather", &[shape, axes], vec![int("axis", 0)]);
+    }
+    let gradient = s.b.op("CenterCropPad", &[g, shape], s.all_attributes());
+    s.give(0, gradient);
+    Ok(())
+}
 
 /// Ops that are their own transpose: the op itself on `g`.
 fn again(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
@@ -101,7 +116,7 @@ fn to_depth(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let g = s.upstream()?;
     let mut attributes = vec![int("blocksize", s.attributes().int_or("blocksize", 1))];
     if s.b.opset() >= 11 {
-        attributes.push(string("mode", "DCR"));
+        attributes.push(string("mode", s.attributes().text("mode").unwrap_or("DCR")));
     }
     let gradient = s.b.op("DepthToSpace", &[g], attributes);
     s.give(0, gradient);
@@ -109,7 +124,11 @@ fn to_depth(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
 }
 
 fn pad_flow(index: usize) -> Flow {
-    if index == 0 || index == 2 { Flow::Gradient } else { Flow::Stop }
+    match index {
+        0 => Flow::Gradient,
+        2 => Flow::Asked,
+        _ => Flow::Stop,
+    }
 }
 
 /// `y = x` with something around: `g` without what is around. The number that is put around gets the rest's sum.

@@ -89,8 +89,34 @@ fn by_channel(s: &mut Scope<'_>, val: Val, rank: usize) -> Val {
     s.b.unsqueeze(val, &axes)
 }
 
+/// A training step of [`batch`] whose new running moments, `old·momentum + new·(1 - momentum)`, have gradients themselves.
+fn batch_with_moments(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    let (x, scale, bias) = (s.input(0)?, s.input(1)?, s.input(2)?);
+    let rank = s.b.rank(x)?;
+    let epsilon = f64::from(s.attributes().float_or("epsilon", 1e-5));
+    let momentum = f64::from(s.attributes().float_or("momentum", 0.9));
+    let axes: Vec<i64> = (0..rank as i64).filter(|&axis| axis != 1).collect();
+    let (unit, _) = normalized(s, x, &axes, epsilon)?;
+    let (wide_scale, wide_bias) = (by_channel(s, scale, rank), by_channel(s, bias, rank));
+    let scaled = s.b.mul(unit, wide_scale);
+    let y = s.b.add(scaled, wide_bias);
+    let mean = mean_over(s, x, &axes);
+    let centred = s.b.sub(x, mean);
+    let square = s.b.mul(centred, centred);
+    let variance = mean_over(s, square, &axes);
+    let mut made = vec![(0, y)];
+    for (index, moment) in [(1, mean), (2, variance)] {
+        let flat = s.b.squeeze(moment, &axes);
+        made.push((index, s.b.scale(flat, 1.0 - momentum)?));
+    }
+    s.through(&made)
+}
+
 /// Over rows and places of each channel, by the batch itself in training, by the running mean and variance else.
 fn batch(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    if s.upstream_of(1).is_some() || s.upstream_of(2).is_some() {
+        return batch_with_moments(s);
+    }
     let (g, x, scale) = (s.upstream()?, s.input(0)?, s.input(1)?);
     let rank = s.b.rank(x)?;
     let epsilon = f64::from(s.attributes().float_or("epsilon", 1e-5));

@@ -14,6 +14,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule::all("GlobalMaxPool", global_max),
     Rule::all("LpPool", lp),
     Rule::all("MaxPool", max),
+    Rule::first("MaxUnpool", unpool),
 ];
 
 /// `y = max` over each window: `g` is added to zeros where the largest elements stood, which the op's second output
@@ -22,13 +23,17 @@ fn max(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     if s.b.opset() < 16 {
         return Err(AutodiffError::Opset { needed: 16, opset: s.b.opset() });
     }
-    if s.attributes().int_or("storage_order", 0) != 0 {
-        return Err(s.unsupported("indices in column-major order have no gradient".to_owned()));
-    }
     let (g, x) = (s.upstream()?, s.input(0)?);
     let dtype = s.b.dtype(x)?;
     let shape = s.b.fact(g).shape.clone();
-    let places = s.b.demand_output(s.index(), 1, Fact::new(Some(DataType::I64), shape));
+    let places = if s.attributes().int_or("storage_order", 0) == 0 {
+        s.b.demand_output(s.index(), 1, Fact::new(Some(DataType::I64), shape))
+    } else {
+        // Of which the places count down the columns: once more, along the rows.
+        let mut attributes = s.all_attributes();
+        attributes.retain(|attribute| attribute.name.as_deref() != Some("storage_order"));
+        s.b.emit("MaxPool", &[Some(x)], attributes, 2)[1]
+    };
     let flat = s.b.list(&[-1]);
     let (targets, updates) = (s.b.reshape(places, flat), s.b.reshape(g, flat));
     let zero = s.b.scalar(dtype, 0.0);
@@ -38,6 +43,21 @@ fn max(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let attributes = vec![int("axis", 0), string("reduction", "add")];
     let sum = s.b.op("ScatterElements", &[zeros, targets, updates], attributes);
     let gradient = s.b.reshape_like(sum, x);
+    s.give(0, gradient);
+    Ok(())
+}
+
+/// Elements put where indices into the whole of `y` say: `g` taken from there.
+fn unpool(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    let (g, indices) = (s.upstream()?, s.input(1)?);
+    if s.optional(2).is_some() {
+        return Err(
+            s.unsupported("with the output's shape given there is no gradient; leave it out".to_owned())
+        );
+    }
+    let flat = s.b.list(&[-1]);
+    let flat = s.b.reshape(g, flat);
+    let gradient = s.b.op("Gather", &[flat, indices], vec![int("axis", 0)]);
     s.give(0, gradient);
     Ok(())
 }

@@ -5,7 +5,7 @@ use crate::AutodiffError;
 use crate::builder::Val;
 
 pub(super) const RULES: &[Rule] = &[
-    Rule { op: "Clip", flow: |_| Flow::Gradient, backward: clip, nested: false },
+    Rule { op: "Clip", flow: clip_flow, backward: clip, nested: false },
     Rule::all("Max", |s| extreme(s, "Less")),
     Rule::all("Min", |s| extreme(s, "Greater")),
     Rule::all("Where", choose),
@@ -26,7 +26,12 @@ fn choose(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     Ok(())
 }
 
-/// `y = min(max(x, low), high)`: `x` gets `g` where `y = x`; `low` and `high` get the sum of `g` where they stand.
+fn clip_flow(index: usize) -> Flow {
+    if index == 0 { Flow::Gradient } else { Flow::Asked }
+}
+
+/// `y = min(max(x, low), high)`: `x` gets `g` where `y = x`; `low` and `high` get the sum of `g` where they stand, which
+/// is `high` everywhere if it is below `low`.
 fn clip(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let (g, x, y) = (s.upstream()?, s.input(0)?, s.output(0)?);
     let zero = s.b.scalar_like(x, 0.0)?;
@@ -37,7 +42,15 @@ fn clip(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
         let gradient = s.b.op("Where", &[changed, zero, g], vec![]);
         s.give(0, gradient);
     }
-    for (index, condition) in [(1, raised), (2, lowered)] {
+    let (mut at_low, mut at_high) = (raised, lowered);
+    if let (Some(low), Some(high)) = (s.optional(1), s.optional(2)) {
+        let crossed = s.b.op("Greater", &[low, high], vec![]);
+        let in_order = s.b.op("Not", &[crossed], vec![]);
+        at_low = s.b.op("And", &[raised, in_order], vec![]);
+        let over = s.b.op("And", &[raised, crossed], vec![]);
+        at_high = s.b.op("Or", &[lowered, over], vec![]);
+    }
+    for (index, condition) in [(1, at_low), (2, at_high)] {
         if s.wants(index) {
             let wide = s.b.op("Where", &[condition, g, zero], vec![]);
             s.give_broadcast(index, wide)?;

@@ -84,7 +84,11 @@ fn constant_inputs(b: &Builder) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for node in b.nodes() {
         let Some(rule) = find_rule(node) else { continue };
-        let fixed = node.input.iter().enumerate().filter(|(index, _)| (rule.flow)(*index) == Flow::Unknown);
+        let fixed = node
+            .input
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| matches!((rule.flow)(*index), Flow::Asked | Flow::Unknown));
         names.extend(fixed.map(|(_, name)| name.clone()));
     }
     names

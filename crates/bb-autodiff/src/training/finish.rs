@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bb_ir::Dim;
-use bb_ir::onnx::{GraphProto, TensorProto, ValueInfoProto};
+use bb_ir::onnx::{GraphProto, NodeProto, TensorProto, ValueInfoProto};
 
 use super::{Mask, TrainingGraph, TrainingPlan};
 use crate::AutodiffError;
@@ -11,6 +11,7 @@ use crate::activity::prune;
 use crate::attributes::int;
 use crate::builder::{Builder, Val};
 use crate::facts::Fact;
+use crate::recompute::recompute;
 
 impl TrainingPlan {
     /// The finished graph: what `outputs` need, between `inputs` and `outputs`.
@@ -21,7 +22,7 @@ impl TrainingPlan {
         masks: Vec<Mask>,
         inputs: &[Val],
         outputs: &[Val],
-    ) -> TrainingGraph {
+    ) -> Result<TrainingGraph, AutodiffError> {
         let mut seen: BTreeSet<Val> = inputs.iter().copied().collect();
         let mut distinct = Vec::with_capacity(outputs.len());
         for &val in outputs {
@@ -45,7 +46,12 @@ impl TrainingPlan {
             Some(rows) => format!("{}@{rows}", self.graph.name.as_deref().unwrap_or_default()),
             None => self.graph.name.clone().unwrap_or_default(),
         };
+        let forward: BTreeSet<String> =
+            b.forward_nodes().iter().flat_map(|node| node.output.iter().cloned()).collect();
         let (node, read) = prune(b.into_nodes(), &output_names);
+        let is_forward =
+            |node: &&NodeProto| node.output.iter().any(|name| !name.is_empty() && forward.contains(name));
+        let forward = node.iter().take_while(is_forward).count();
         let keep = |tensor: &&TensorProto| read.contains(tensor.name.as_deref().unwrap_or_default());
         let graph = GraphProto {
             node,
@@ -57,14 +63,14 @@ impl TrainingPlan {
             quantization_annotation: self.graph.quantization_annotation.clone(),
             ..GraphProto::default()
         };
-        TrainingGraph {
-            graph,
+        Ok(TrainingGraph {
+            graph: recompute(graph, self.opset, forward, &[], self.options.recompute)?,
             opset: self.opset,
             inputs: input_names,
             outputs: output_names,
             masks,
             opsets: self.opsets.clone(),
-        }
+        })
     }
 
     /// The model for `batch` rows: axis 0 of its inputs, where the model leaves it free.

@@ -162,3 +162,31 @@ fn tile_matches_differences() {
         Case::new("Tile").float(&mut rng, &shape, -1.0, 1.0).held(&repeats).check();
     }
 }
+
+#[test]
+fn the_numbers_of_one_hot_match_differences() {
+    let mut rng = Rng::new(809);
+    for round in 0..20 {
+        let indices = rng.shape(1);
+        let places = (0..indices[0]).map(|_| rng.below(0, 8) as i64 - 4).collect();
+        Case::new("OneHot")
+            .attribute(int("axis", [-1, 0, 1][round % 3]))
+            .feed(Feed::Labels(indices, places))
+            .feed(Feed::Labels(vec![], vec![3]))
+            .float(&mut rng, &[2], -1.0, 1.0)
+            .check();
+    }
+}
+
+#[test]
+fn start_and_step_of_a_range_match_differences() {
+    let mut rng = Rng::new(810);
+    for _ in 0..20 {
+        let (start, step) = (rng.float(-1.0, 1.0), rng.float(0.3, 0.6));
+        Case::new("Range")
+            .feed(Feed::Float(vec![], vec![start]))
+            .feed(Feed::Fixed(vec![], vec![start + 2.5 * step]))
+            .feed(Feed::Float(vec![], vec![step]))
+            .check();
+    }
+}

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod activation;
+mod attention;
 mod control;
 mod conv;
 mod einsum;
@@ -18,6 +19,8 @@ mod loss;
 mod movement;
 mod norm;
 mod pool;
+mod precision;
+mod recompute;
 mod recurrent;
 mod reduce;
 mod resample;

@@ -186,3 +186,16 @@ fn scattered_products_and_extremes_match_differences() {
             .check();
     }
 }
+
+#[test]
+fn crops_of_the_middle_match_differences() {
+    let mut rng = Rng::new(1711);
+    for round in 0..20 {
+        let shape: Vec<usize> = (0..3).map(|_| rng.below(1, 6)).collect();
+        let target: Vec<i64> = (0..2).map(|_| rng.below(1, 6) as i64).collect();
+        let axes = if round % 2 == 0 { [0, 2] } else { [-1, 0] };
+        let case =
+            Case::new("CenterCropPad").attribute(ints("axes", &axes)).float(&mut rng, &shape, -1.0, 1.0);
+        case.held(&target).check();
+    }
+}

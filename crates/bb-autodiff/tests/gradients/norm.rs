@@ -147,3 +147,24 @@ fn the_moments_of_layer_normalization_match_differences() {
             .check();
     }
 }
+
+#[test]
+fn the_running_moments_of_batch_normalization_match_differences() {
+    let mut rng = Rng::new(910);
+    for round in 0..20 {
+        let shape = [rng.below(2, 4), rng.below(1, 4), rng.below(1, 4)];
+        let fixed =
+            |rng: &mut Rng| Feed::Fixed(vec![shape[1]], (0..shape[1]).map(|_| rng.float(0.5, 1.5)).collect());
+        Case::new("BatchNormalization")
+            .attribute(real("epsilon", 0.05))
+            .attribute(real("momentum", 0.7))
+            .attribute(int("training_mode", 1))
+            .outputs(&[round % 2 == 0, true, round % 3 > 0])
+            .float(&mut rng, &shape, -1.0, 1.0)
+            .float(&mut rng, &shape[1..2], 0.5, 1.5)
+            .float(&mut rng, &shape[1..2], -1.0, 1.0)
+            .feed(fixed(&mut rng))
+            .feed(fixed(&mut rng))
+            .check();
+    }
+}

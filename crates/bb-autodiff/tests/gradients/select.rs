@@ -56,3 +56,13 @@ fn clip_matches_differences_between_and_outside_of_its_limits() {
         }
     }
 }
+
+#[test]
+fn limits_in_the_wrong_order_match_differences() {
+    let mut rng = Rng::new(1205);
+    for _ in 0..20 {
+        let shape = rng.shape(2);
+        let case = Case::new("Clip").distinct(&mut rng, &shape);
+        case.feed(Feed::Float(vec![], vec![1.01])).feed(Feed::Float(vec![], vec![-1.02])).check();
+    }
+}

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bb_autodiff::{
-    Clip, Layers, Loss, LossScale, Optimizer, State, Trainable, TrainingOptions, TrainingPlan,
+    Clip, Layers, Loss, LossScale, Optimizer, Precision, Recompute, State, Trainable, TrainingOptions,
+    TrainingPlan,
 };
 use bb_runtime::onnx::ModelProto;
 use bb_runtime::onnx::type_proto::Value as TypeValue;
@@ -33,6 +34,10 @@ pub struct OnnxModelOptions {
     pub clip: Option<Clip>,
     /// By what the loss is multiplied while gradients are made.
     pub loss_scale: LossScale,
+    /// In what precision steps compute; parameters keep theirs.
+    pub precision: Precision,
+    /// What steps compute again to hold less at a time.
+    pub recompute: Recompute,
     /// How batch normalization and dropout behave. Running means and variances are parameters like the trained ones:
     /// they are given out, loaded, averaged and exported with them.
     pub layers: Layers,
@@ -57,6 +62,8 @@ impl Default for OnnxModelOptions {
             optimizer: Optimizer::default(),
             clip: None,
             loss_scale: LossScale::default(),
+            precision: Precision::default(),
+            recompute: Recompute::default(),
             layers: Layers::default(),
             loss: Loss::default(),
             trainable: Trainable::default(),
@@ -137,6 +144,8 @@ impl OnnxModelConfig {
             loss: options.loss.clone(),
             loss_scale: options.loss_scale,
             optimizer: options.optimizer,
+            precision: options.precision,
+            recompute: options.recompute,
             trainable: options.trainable.clone(),
         };
         let plan = TrainingPlan::of_model(&model, &training)?;
