@@ -52,6 +52,12 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         target: Vec<String>,
     },
+    /// Compares the gradients of the ONNX node cases with finite differences and prints a table by op
+    GradientTable {
+        /// Prints each case that is not checked, and why
+        #[arg(long)]
+        failures: bool,
+    },
     /// Tries every interleaving of the threads that meet at a node's queue
     Loom,
     /// Runs whole systems under faults and checks their invariants at every step
@@ -83,6 +89,7 @@ fn main() -> ExitCode {
         Command::Coverage => coverage::run(&root),
         Command::Fix => fix::run(&root),
         Command::Fuzz { seconds, target } => fuzz::run(&root, seconds, &target),
+        Command::GradientTable { failures } => onnx_suite::gradients(&root, failures),
         Command::Loom => step::run_all(vec![ci::loom(&root)]),
         Command::Simulate { arguments } => step::run(step::simulate(&root, true, &arguments)),
         Command::OnnxSuite { all, failures } => onnx_suite::run(&root, all, failures),

@@ -29,3 +29,14 @@ pub(crate) fn run(root: &Path, all: bool, failures: bool) -> Result<(), StepErro
     }
     step::run(command)
 }
+
+/// The gradients of the node cases against finite differences.
+pub(crate) fn gradients(root: &Path, failures: bool) -> Result<(), StepError> {
+    let example = ["--package", "bb-onnx-tests", "--example", "gradient_table"];
+    let mut command = step::cargo(root, &["run", "--quiet", "--locked"]);
+    command.args(example);
+    if failures {
+        command.args(["--", "--failures"]);
+    }
+    step::run(command)
+}

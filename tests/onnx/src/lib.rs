@@ -1,9 +1,12 @@
 //! The frozen ONNX node cases (`data/README.md`) and how a backend does on them.
 //!
-//! [`archive::cases`] unpacks them, [`folder::cases`] reads others, [`suite::run`] runs them on a backend, [`suite::Report`] counts and prints. The test
+//! [`archive::cases`] unpacks them, [`folder::cases`] reads others, [`suite::run`] runs them on a backend, [`suite::Report`] counts and prints; [`gradients::run`]
+//! checks their gradients. The test
 //! `tests/conformance.rs` compares the cases that pass with the committed list under `expected/`.
 
 pub mod archive;
 pub mod compare;
 pub mod folder;
+pub mod gradients;
 pub mod suite;
+mod wide;

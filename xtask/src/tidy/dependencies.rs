@@ -15,7 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bb-framework", &["bb-ir"]),
     ("bb-ir", &[]),
     ("bb-learn", &["bb-autodiff", "bb-compiler", "bb-dsl", "bb-runtime"]),
-    ("bb-onnx-tests", &["bb-cpu", "bb-ir", "bb-ort", "bb-runtime"]),
+    ("bb-onnx-tests", &["bb-autodiff", "bb-cpu", "bb-ir", "bb-ort", "bb-runtime"]),
     ("bb-ort", &["bb-runtime"]),
     ("bb-runtime", &["bb-framework", "bb-ir"]),
     ("bb-sim", &["bb-learn", "bytesandbrains"]),

@@ -1,0 +1,31 @@
+//! The gradients of the node cases are as finite differences are, for all the cases of the committed list.
+
+use bb_cpu::{CpuBackend, CpuConfig};
+use bb_onnx_tests::archive;
+use bb_onnx_tests::gradients::{self, Outcome};
+use bb_runtime::Component;
+
+/// Rewrites the list instead of comparing: `BB_BLESS=1 cargo test -p bb-onnx-tests`.
+const BLESS: &str = "BB_BLESS";
+
+#[test]
+fn gradients_match_differences_in_the_committed_list_of_cases_and_in_no_case_differ() {
+    let backend = CpuBackend::new(&CpuConfig::default()).unwrap();
+    let report = gradients::run(&archive::cases().unwrap(), &backend);
+    let list = concat!(env!("CARGO_MANIFEST_DIR"), "/expected/gradients.txt");
+    let checked = report.checked().join("\n") + "\n";
+    if std::env::var_os(BLESS).is_some() {
+        std::fs::write(list, &checked).unwrap();
+    }
+    let expected = std::fs::read_to_string(list).unwrap();
+    let wrong: Vec<_> =
+        report.outcomes().filter(|(_, outcome)| matches!(outcome, Outcome::Wrong(_))).collect();
+    assert!(wrong.is_empty(), "{report}\n{wrong:#?}");
+    let gone: Vec<_> = report
+        .outcomes()
+        .filter(|(name, outcome)| {
+            !matches!(outcome, Outcome::Checked { .. }) && expected.lines().any(|held| held == *name)
+        })
+        .collect();
+    assert!(gone.is_empty(), "{report}\nno longer checked: {gone:#?}; {BLESS}=1 rewrites the list");
+}
