@@ -1,129 +1,134 @@
-//! Prepared graphs against plain loops over the same kernels, in one process: overheads an op, and a training step.
+//! Prepared graphs in one process with plain loops and ndarray: overheads an op, products, convolutions, a small
+//! network and its training step, and the ONNX files that `BB_NETWORKS` names.
 
 #![expect(clippy::expect_used, reason = "a benchmark stops where it cannot go on")]
 
 use std::hint::black_box;
 
-use bb_cpu::{CpuBackend, CpuConfig};
-use bb_runtime::onnx::{
-    AttributeProto, GraphProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto,
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use bb_runtime::onnx::{GraphProto, ModelProto, type_proto};
+use bb_runtime::{BackendGraph, Executable, Outputs, Tensor};
+use common::{
+    BATCH, CLASSES, HIDDEN, RATE, WIDTH, graph, node, numbers, prepare, single, training_step,
+    with_constants, with_ints,
 };
-use bb_runtime::{Backend, BackendGraph, Component, Executable, Outputs, Tensor};
 use criterion::{Criterion, criterion_group, criterion_main};
 use ndarray::{Array1, Array2, Axis, linalg::general_mat_mul};
+use prost::Message;
 
-const BATCH: usize = 32;
-const WIDTH: usize = 64;
-const CLASSES: usize = 10;
-const RATE: f32 = 0.05;
-
-fn node(op: &str, inputs: &[&str], outputs: &[&str], ints: &[(&str, i64)]) -> NodeProto {
-    NodeProto {
-        op_type: Some(op.to_owned()),
-        input: inputs.iter().map(|&name| name.to_owned()).collect(),
-        output: outputs.iter().map(|&name| name.to_owned()).collect(),
-        attribute: ints
-            .iter()
-            .map(|(name, value)| AttributeProto {
-                name: Some((*name).to_owned()),
-                i: Some(*value),
-                ..Default::default()
-            })
-            .collect(),
-        ..Default::default()
-    }
+fn ready(graph: &BackendGraph) -> Box<dyn Executable> {
+    prepare(graph).expect("a prepared graph")
 }
 
-fn prepare(
-    nodes: Vec<NodeProto>,
-    inputs: &[&str],
-    outputs: &[&str],
-    constants: Vec<TensorProto>,
-) -> Box<dyn Executable> {
-    let value = |name: &&str| ValueInfoProto { name: Some((*name).to_owned()), ..Default::default() };
-    let graph = GraphProto {
-        node: nodes,
-        input: inputs.iter().map(value).collect(),
-        output: outputs.iter().map(value).collect(),
-        initializer: constants,
-        ..Default::default()
-    };
-    let opset = OperatorSetIdProto { domain: None, version: Some(21) };
-    let backend = CpuBackend::new(&CpuConfig::default()).expect("a backend");
-    backend.prepare(&BackendGraph::new(graph, &[opset])).expect("a prepared graph")
-}
-
-fn chain(length: usize) -> Box<dyn Executable> {
+/// Ops one after the other, of which fusion makes one if they are element-wise.
+fn chain(op: &str, length: usize) -> Box<dyn Executable> {
     let names: Vec<String> = (0..=length).map(|at| format!("v{at}")).collect();
-    let nodes = (0..length).map(|at| node("Add", &[&names[at], "one"], &[&names[at + 1]], &[])).collect();
-    prepare(nodes, &["v0", "one"], &[&names[length]], Vec::new())
-}
-
-/// A chain that element-wise fusion leaves alone.
-fn unfused_chain(length: usize) -> Box<dyn Executable> {
-    let names: Vec<String> = (0..=length).map(|at| format!("v{at}")).collect();
-    let nodes = (0..length).map(|at| node("Transpose", &[&names[at]], &[&names[at + 1]], &[])).collect();
-    prepare(nodes, &["v0"], &[&names[length]], Vec::new())
+    let binary = op == "Add";
+    let nodes = (0..length).map(|at| {
+        let inputs = if binary { vec![names[at].as_str(), "one"] } else { vec![names[at].as_str()] };
+        node(op, &inputs, &[&names[at + 1]])
+    });
+    let inputs = if binary { vec!["v0", "one"] } else { vec!["v0"] };
+    ready(&graph(nodes.collect(), &inputs, &[&names[length]], 21))
 }
 
 fn overhead(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("overhead");
     let inputs = [Tensor::scalar(1.0_f32), Tensor::scalar(2.0_f32)];
-    for length in [1, 100] {
-        let mut graph = chain(length);
+    for (op, length, inputs) in
+        [("Add", 1, &inputs[..]), ("Add", 100, &inputs[..]), ("Transpose", 100, &inputs[..1])]
+    {
+        let mut graph = chain(op, length);
         let mut outputs = Outputs::new();
-        group.bench_function(format!("{length} adds of one element"), |bencher| {
-            bencher.iter(|| graph.run_into(black_box(&inputs), &mut outputs).expect("a sum"));
+        group.bench_function(format!("{length} {op} of one element"), |bencher| {
+            bencher.iter(|| graph.run_into(black_box(inputs), &mut outputs).expect("a result"));
         });
     }
-    let mut graph = unfused_chain(100);
-    let mut outputs = Outputs::new();
-    group.bench_function("100 transpositions of one element", |bencher| {
-        bencher.iter(|| graph.run_into(black_box(&inputs[..1]), &mut outputs).expect("the element"));
-    });
     group.finish();
 }
 
-fn numbers(count: usize, scale: f32) -> Vec<f32> {
-    (0..count).map(|at| ((at * 7919 % 1000) as f32 / 500.0 - 1.0) * scale).collect()
+/// Products and convolutions, with what a product of the same size costs through ndarray.
+fn kernels(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("kernels");
+    group.sample_size(20);
+    for size in [512, 1024] {
+        let inputs = [single(&[size, size], 1), single(&[size, size], 2)];
+        let mut product = ready(&graph(vec![node("MatMul", &["a", "b"], &["y"])], &["a", "b"], &["y"], 21));
+        let mut outputs = Outputs::new();
+        group.bench_function(format!("product {size}"), |bencher| {
+            bencher.iter(|| product.run_into(black_box(&inputs), &mut outputs).expect("a product"));
+        });
+        let matrix =
+            |seed| Array2::from_shape_vec((size, size), numbers(size * size, seed)).expect("a matrix");
+        let (a, b, mut to) = (matrix(1), matrix(2), Array2::zeros((size, size)));
+        group.bench_function(format!("product {size} by ndarray"), |bencher| {
+            bencher.iter(|| general_mat_mul(1.0, black_box(&a), &b, 0.0, &mut to));
+        });
+    }
+    for (channels, filters, size, kernel) in [
+        (64, 64, 56, 3),
+        (128, 128, 28, 3),
+        (256, 256, 14, 3),
+        (512, 512, 7, 3),
+        (64, 256, 56, 1),
+        (256, 64, 56, 1),
+        (512, 2048, 7, 1),
+    ] {
+        let pads = [kernel as i64 / 2; 4];
+        let conv =
+            graph(vec![with_ints(node("Conv", &["x", "w"], &["y"]), "pads", &pads)], &["x", "w"], &["y"], 21);
+        let mut conv =
+            ready(&with_constants(conv, &[("w", single(&[filters, channels, kernel, kernel], 1))]));
+        let inputs = [single(&[1, channels, size, size], 2)];
+        let mut outputs = Outputs::new();
+        group.bench_function(
+            format!("convolution {channels} to {filters}, {size}² by {kernel}²"),
+            |bencher| {
+                bencher.iter(|| conv.run_into(black_box(&inputs), &mut outputs).expect("an image"));
+            },
+        );
+    }
+    group.finish();
 }
 
-/// Gemm, Relu, Gemm, loss, gradients and the SGD update of all four parameters, as one graph.
-fn training_step() -> Box<dyn Executable> {
-    let nodes = vec![
-        node("Gemm", &["x", "w1", "b1"], &["h"], &[]),
-        node("Relu", &["h"], &["a"], &[]),
-        node("Gemm", &["a", "w2", "b2"], &["s"], &[]),
-        node("SoftmaxCrossEntropyLoss", &["s", "y"], &["loss", "log"], &[]),
-        node("Exp", &["log"], &["p"], &[]),
-        node("OneHot", &["y", "classes", "off_on"], &["t"], &[]),
-        node("Sub", &["p", "t"], &["d0"], &[]),
-        node("Mul", &["d0", "scale"], &["ds"], &[]),
-        node("Gemm", &["a", "ds"], &["gw2"], &[("transA", 1)]),
-        node("ReduceSum", &["ds", "rows"], &["gb2"], &[("keepdims", 0)]),
-        node("Gemm", &["ds", "w2"], &["da"], &[("transB", 1)]),
-        node("Greater", &["h", "zero"], &["on"], &[]),
-        node("Where", &["on", "da", "zero"], &["dh"], &[]),
-        node("Gemm", &["x", "dh"], &["gw1"], &[("transA", 1)]),
-        node("ReduceSum", &["dh", "rows"], &["gb1"], &[("keepdims", 0)]),
-        node("Mul", &["gw1", "rate"], &["uw1"], &[]),
-        node("Sub", &["w1", "uw1"], &["w1n"], &[]),
-        node("Mul", &["gb1", "rate"], &["ub1"], &[]),
-        node("Sub", &["b1", "ub1"], &["b1n"], &[]),
-        node("Mul", &["gw2", "rate"], &["uw2"], &[]),
-        node("Sub", &["w2", "uw2"], &["w2n"], &[]),
-        node("Mul", &["gb2", "rate"], &["ub2"], &[]),
-        node("Sub", &["b2", "ub2"], &["b2n"], &[]),
-    ];
-    let constants = vec![
-        Tensor::scalar(CLASSES as i64).to_onnx("classes"),
-        Tensor::from_slice([2], &[0.0_f32, 1.0]).expect("two").to_onnx("off_on"),
-        Tensor::scalar(1.0 / BATCH as f32).to_onnx("scale"),
-        Tensor::from_slice([1], &[0_i64]).expect("one").to_onnx("rows"),
-        Tensor::scalar(0.0_f32).to_onnx("zero"),
-        Tensor::scalar(RATE).to_onnx("rate"),
-    ];
-    prepare(nodes, &["x", "y", "w1", "b1", "w2", "b2"], &["w1n", "b1n", "w2n", "b2n", "loss"], constants)
+/// Ones of the shape that a graph's input declares.
+fn declared(graph: &GraphProto) -> Vec<Tensor> {
+    let is_constant = |name: &str| graph.initializer.iter().any(|held| held.name() == name);
+    let inputs = graph.input.iter().filter(|input| !is_constant(input.name()));
+    let extents = inputs.map(|input| match input.r#type.as_ref().and_then(|held| held.value.as_ref()) {
+        Some(type_proto::Value::TensorType(tensor)) => {
+            let dims = tensor.shape.iter().flat_map(|shape| &shape.dim);
+            dims.map(|dim| match dim.value {
+                Some(bb_runtime::onnx::tensor_shape_proto::dimension::Value::DimValue(extent)) => {
+                    extent as usize
+                }
+                _ => 1,
+            })
+            .collect::<Vec<_>>()
+        }
+        _ => Vec::new(),
+    });
+    extents.enumerate().map(|(seed, extents)| single(&extents, seed)).collect()
+}
+
+/// The ONNX files that `BB_NETWORKS` names, separated by colons.
+fn networks(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("networks");
+    group.sample_size(10);
+    for path in std::env::var("BB_NETWORKS").iter().flat_map(|paths| paths.split(':')) {
+        let bytes = std::fs::read(path).expect("a file");
+        let model = ModelProto::decode(bytes.as_slice()).expect("a model");
+        let graph = BackendGraph::from_model(&model).expect("a graph");
+        let inputs = declared(graph.graph());
+        let mut network = ready(&graph);
+        let mut outputs = Outputs::new();
+        group.bench_function(path.rsplit('/').next().unwrap_or(path), |bencher| {
+            bencher.iter(|| network.run_into(black_box(&inputs), &mut outputs).expect("a result"));
+        });
+    }
+    group.finish();
 }
 
 /// The same step by hand.
@@ -171,54 +176,73 @@ impl Plain {
     }
 }
 
-fn training(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("mlp 64-64-10, batch 32, one SGD step");
-    let x = numbers(BATCH * WIDTH, 1.0);
+fn mlp(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("mlp 64-128-10, batch 32");
     let y: Vec<i64> = (0..BATCH).map(|row| (row % CLASSES) as i64).collect();
-    let (w1, w2) = (numbers(WIDTH * WIDTH, 0.1), numbers(WIDTH * CLASSES, 0.1));
-    let tensor = |shape: &[usize], elements: &[f32]| Tensor::from_slice(shape, elements).expect("a tensor");
-    let matrix = |rows, columns, elements: Vec<f32>| {
-        Array2::from_shape_vec((rows, columns), elements).expect("a matrix")
+    let scaled = |shape: &[usize], seed: usize| {
+        let elements: Vec<f32> =
+            single(shape, seed).as_slice::<f32>().expect("numbers").iter().map(|x| x * 0.1).collect();
+        Tensor::from_slice(shape, &elements).expect("a tensor")
     };
-
-    let mut graph = training_step();
-    let mut inputs = vec![
-        tensor(&[BATCH, WIDTH], &x),
-        Tensor::from_slice([BATCH], &y).expect("labels"),
-        tensor(&[WIDTH, WIDTH], &w1),
-        tensor(&[WIDTH], &[0.0; WIDTH]),
-        tensor(&[WIDTH, CLASSES], &w2),
-        tensor(&[CLASSES], &[0.0; CLASSES]),
+    let parameters = [
+        scaled(&[WIDTH, HIDDEN], 2),
+        scaled(&[HIDDEN], 3),
+        scaled(&[HIDDEN, CLASSES], 4),
+        scaled(&[CLASSES], 5),
     ];
+    let x = single(&[BATCH, WIDTH], 1);
+
+    let nodes = vec![
+        node("Gemm", &["x", "w1", "b1"], &["h"]),
+        node("Relu", &["h"], &["a"]),
+        node("Gemm", &["a", "w2", "b2"], &["s"]),
+    ];
+    let names = ["w1", "b1", "w2", "b2"];
+    let constants: Vec<(&str, Tensor)> = names.into_iter().zip(parameters.clone()).collect();
+    let mut inference = ready(&with_constants(graph(nodes, &["x"], &["s"], 21), &constants));
     let mut outputs = Outputs::new();
-    let mut losses = (0.0, 0.0);
-    group.bench_function("prepared graph", |bencher| {
+    let input = [x.clone()];
+    group.bench_function("inference", |bencher| {
+        bencher.iter(|| inference.run_into(black_box(&input), &mut outputs).expect("scores"));
+    });
+
+    let mut step = ready(&training_step());
+    let mut inputs = vec![x.clone(), Tensor::from_slice([BATCH], &y).expect("labels")];
+    inputs.extend(parameters.iter().cloned());
+    let mut outputs = Outputs::new();
+    group.bench_function("an SGD step", |bencher| {
         bencher.iter(|| {
-            graph.run_into(&inputs, &mut outputs).expect("a step");
+            step.run_into(&inputs, &mut outputs).expect("a step");
             for (input, output) in inputs[2..].iter_mut().zip(&mut outputs) {
                 std::mem::swap(input, output);
             }
         });
     });
-    graph.run_into(&inputs, &mut outputs).expect("a step");
-    losses.0 = outputs[4].as_slice::<f32>().expect("a loss")[0];
 
-    let mut plain = Plain {
-        w1: matrix(WIDTH, WIDTH, w1),
-        b1: Array1::zeros(WIDTH),
-        w2: matrix(WIDTH, CLASSES, w2),
-        b2: Array1::zeros(CLASSES),
-        h: Array2::zeros((BATCH, WIDTH)),
-        a: Array2::zeros((BATCH, WIDTH)),
-        s: Array2::zeros((BATCH, CLASSES)),
-        da: Array2::zeros((BATCH, WIDTH)),
-        gw1: Array2::zeros((WIDTH, WIDTH)),
-        gw2: Array2::zeros((WIDTH, CLASSES)),
+    let matrix = |tensor: &Tensor| {
+        let elements = tensor.as_slice::<f32>().expect("numbers").to_vec();
+        Array2::from_shape_vec((tensor.shape()[0], elements.len() / tensor.shape()[0]), elements)
+            .expect("a matrix")
     };
-    let x = matrix(BATCH, WIDTH, x);
-    group.bench_function("plain loop", |bencher| bencher.iter(|| losses.1 = plain.step(&x, &y)));
+    let vector = |tensor: &Tensor| Array1::from_vec(tensor.as_slice::<f32>().expect("numbers").to_vec());
+    let mut plain = Plain {
+        w1: matrix(&parameters[0]),
+        b1: vector(&parameters[1]),
+        w2: matrix(&parameters[2]),
+        b2: vector(&parameters[3]),
+        h: Array2::zeros((BATCH, HIDDEN)),
+        a: Array2::zeros((BATCH, HIDDEN)),
+        s: Array2::zeros((BATCH, CLASSES)),
+        da: Array2::zeros((BATCH, HIDDEN)),
+        gw1: Array2::zeros((WIDTH, HIDDEN)),
+        gw2: Array2::zeros((HIDDEN, CLASSES)),
+    };
+    let x = matrix(&x);
+    group.bench_function("an SGD step in plain loops", |bencher| {
+        bencher.iter(|| black_box(plain.step(&x, &y)))
+    });
     group.finish();
 }
 
-criterion_group!(benches, overhead, training);
+criterion_group!(benches, overhead, kernels, mlp, networks);
 criterion_main!(benches);

@@ -72,7 +72,7 @@ impl Op {
         }
         Some(match (node.op_type(), node.input.len()) {
             ("Abs", 1) => Self::Abs,
-            ("Add", 2) => Self::Add,
+            ("Add" | "Sum", 2) => Self::Add,
             ("And", 2) => Self::And,
             ("Cast", 1) => {
                 let to = node.attribute.iter().find(|attribute| attribute.name() == "to")?;
@@ -130,7 +130,9 @@ impl Op {
 }
 
 /// Trees of at least two fusable nodes, each as ascending node indices, the root last.
-pub(crate) fn groups(graph: &GraphProto, opset: i64) -> Vec<Vec<usize>> {
+///
+/// Nodes marked in `taken` are in other groups.
+pub(crate) fn groups(graph: &GraphProto, opset: i64, mut taken: Vec<bool>) -> Vec<Vec<usize>> {
     let ops: Vec<Option<Op>> = graph.node.iter().map(|node| Op::of(node, opset)).collect();
     let mut readers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     let mut makers: BTreeMap<&str, usize> = BTreeMap::new();
@@ -144,7 +146,6 @@ pub(crate) fn groups(graph: &GraphProto, opset: i64) -> Vec<Vec<usize>> {
             makers.insert(output, at);
         }
     }
-    let mut taken = vec![false; graph.node.len()];
     let mut groups = Vec::new();
     for root in (0..graph.node.len()).rev() {
         if taken[root] || ops[root].is_none_or(|op| op.result() != Kind::F32) {
@@ -247,28 +248,48 @@ pub(crate) fn kernel(
 ) -> Result<Option<Kernel>, BackendError> {
     let names = leaves(nodes);
     let Some(mut fused) = Fused::new(nodes, &names) else { return Ok(None) };
-    let value = |name: &str| ValueInfoProto { name: Some(name.to_owned()), ..Default::default() };
-    let graph = GraphProto {
-        node: nodes.iter().map(|&node| node.clone()).collect(),
-        input: names.iter().map(|name| value(name)).collect(),
-        output: nodes.last().iter().flat_map(|node| &node.output).map(|name| value(name)).collect(),
-        ..Default::default()
-    };
-    let mut alone = Interpreter::prepare_unfused(&graph, opsets, config, depth)?;
+    let mut alone = Alone::new(nodes, &names, opsets, config, depth)?;
     let run = move |io: &mut Io<'_, '_>| {
         if fused.fits(io)? {
             return fused.run(io);
         }
+        alone.run(io)
+    };
+    Ok(Some(Kernel::new(run).in_place()))
+}
+
+/// Nodes that are fused where their operands allow it, as they run where those do not.
+pub(crate) struct Alone(Interpreter);
+
+impl Alone {
+    /// `names` are the values that the nodes read, as [`leaves`] gives them.
+    pub(crate) fn new(
+        nodes: &[&NodeProto],
+        names: &[&str],
+        opsets: &[(String, i64)],
+        config: &CpuConfig,
+        depth: usize,
+    ) -> Result<Self, BackendError> {
+        let value = |name: &str| ValueInfoProto { name: Some(name.to_owned()), ..Default::default() };
+        let graph = GraphProto {
+            node: nodes.iter().map(|&node| node.clone()).collect(),
+            input: names.iter().map(|name| value(name)).collect(),
+            output: nodes.last().iter().flat_map(|node| &node.output).map(|name| value(name)).collect(),
+            ..Default::default()
+        };
+        Interpreter::prepare_unfused(&graph, opsets, config, depth).map(Self)
+    }
+
+    pub(crate) fn run(&mut self, io: &mut Io<'_, '_>) -> Outcome {
         let mut inputs: SmallVec<[Tensor; 8]> = SmallVec::new();
         for place in 0..io.input_count() {
             inputs.push(Tensor::clone(&*io.take(place)?));
         }
-        for tensor in alone.run(&inputs)? {
+        for tensor in self.0.run(&inputs)? {
             io.emit_new(0, tensor);
         }
         Ok(())
-    };
-    Ok(Some(Kernel::new(run).in_place()))
+    }
 }
 
 impl Fused {

@@ -10,7 +10,8 @@ use crate::CpuConfig;
 use crate::fault::Outcome;
 use crate::fixed::{self, Known};
 use crate::fuse;
-use crate::io::{Hands, Io, Source, Values};
+use crate::io::{Hands, Io, Lasting, Source, Values};
+use crate::layers;
 use crate::node::NodeDef;
 use crate::ops::{self, Kernel};
 use crate::pool::Pool;
@@ -30,6 +31,8 @@ pub(crate) struct Interpreter {
     has_fixed: bool,
     /// Types and shapes of the inputs for which the fixed slots are filled.
     signature: Option<Vec<(DataType, Shape)>>,
+    /// Grows when fixed slots are filled again.
+    epoch: u64,
     hands: Hands,
     pool: Pool,
 }
@@ -41,6 +44,8 @@ struct Step {
     /// Inputs that die here and that nothing else in this step reads.
     dying: u64,
     outputs: SmallVec<[Option<u32>; 2]>,
+    /// Inputs that are constants or stand in fixed slots.
+    lasting: u64,
     /// Slots that die here.
     release: SmallVec<[u32; 4]>,
     /// It gives the same in every run with inputs of the same types and shapes.
@@ -71,7 +76,18 @@ impl Interpreter {
         let mut fused = BTreeMap::new();
         let mut inner = BTreeSet::new();
         let opset = opsets.iter().find(|(domain, _)| domain.is_empty()).map_or(1, |(_, version)| *version);
-        for members in fuse::groups(graph, opset) {
+        let mut taken = vec![false; graph.node.len()];
+        for members in layers::groups(graph, opset) {
+            let nodes: Vec<&NodeProto> = members.iter().map(|&member| &graph.node[member]).collect();
+            if let (Some(kernel), Some((root, rest))) =
+                (layers::kernel(&nodes, opsets, config, depth)?, members.split_last())
+            {
+                fused.insert(*root, (kernel, fuse::leaves(&nodes)));
+                inner.extend(rest.iter().copied());
+                members.iter().for_each(|&member| taken[member] = true);
+            }
+        }
+        for members in fuse::groups(graph, opset, taken) {
             let nodes: Vec<&NodeProto> = members.iter().map(|&member| &graph.node[member]).collect();
             if let (Some(kernel), Some((root, rest))) =
                 (fuse::kernel(&nodes, opsets, config, depth)?, members.split_last())
@@ -176,7 +192,10 @@ impl Interpreter {
             }
             let place = Place { op: def.op, name: def.name, opset: def.opset };
             let fixed = result.value;
-            steps.push(Step { kernel, inputs, dying: 0, outputs, release: SmallVec::new(), fixed, place });
+            let lasting = known.iter().take(64).enumerate().filter(|(_, known)| known.value);
+            let lasting = lasting.fold(0, |bits, (at, _)| bits | 1 << at);
+            let release = SmallVec::new();
+            steps.push(Step { kernel, inputs, dying: 0, outputs, lasting, release, fixed, place });
         }
         let outputs =
             graph.output.iter().map(|output| names.resolve(output.name())).collect::<Result<Vec<_>, _>>()?;
@@ -185,7 +204,8 @@ impl Interpreter {
         let pool = Pool::new(config.memory_limit);
         let has_fixed = steps.iter().any(|step| step.fixed);
         let fixed = known_slots.iter().map(|known| known.value).collect();
-        let hands = Hands::default();
+        let mut hands = Hands::default();
+        hands.workspace.threads = config.threads;
         Ok(Self {
             steps,
             slots,
@@ -195,13 +215,14 @@ impl Interpreter {
             input_count,
             has_fixed,
             signature: None,
+            epoch: 0,
             hands,
             pool,
         })
     }
 
     fn run_steps(&mut self, inputs: &[Tensor]) -> Result<(), BackendError> {
-        let Self { steps, slots, constants, hands, pool, signature, has_fixed, .. } = self;
+        let Self { steps, slots, constants, hands, pool, signature, has_fixed, epoch, .. } = self;
         let mut skip_fixed = false;
         if *has_fixed {
             let known = signature.iter().flatten().map(|(dtype, shape)| (*dtype, shape));
@@ -209,11 +230,12 @@ impl Interpreter {
                 signature.is_some() && known.eq(inputs.iter().map(|input| (input.dtype(), input.shape())));
             if !skip_fixed {
                 *signature = None;
+                *epoch += 1;
             }
         }
         for step in steps {
             if !(skip_fixed && step.fixed) {
-                step.run(inputs, slots, constants, hands, pool)?;
+                step.run(inputs, slots, constants, (hands, pool, *epoch))?;
             }
         }
         if *has_fixed && !skip_fixed {
@@ -275,8 +297,7 @@ impl Step {
         inputs: &[Tensor],
         slots: &mut [Option<Tensor>],
         constants: &[Tensor],
-        hands: &mut Hands,
-        pool: &mut Pool,
+        (hands, pool, epoch): (&mut Hands, &mut Pool, u64),
     ) -> Result<(), BackendError> {
         if self.kernel.in_place && self.dying != 0 {
             for (at, source) in self.inputs.iter().enumerate() {
@@ -288,7 +309,8 @@ impl Step {
             }
         }
         let values = Values { constants, inputs, slots };
-        let mut io = Io { sources: &self.inputs, values, hands, wanted: &self.outputs, pool };
+        let lasting = Lasting { inputs: self.lasting, epoch };
+        let mut io = Io { sources: &self.inputs, values, hands, wanted: &self.outputs, pool, lasting };
         let done = if self.kernel.via_f32 && has_half(&io) {
             run_via_f32(&mut self.kernel, &mut io)
         } else {
@@ -353,7 +375,8 @@ fn run_via_f32(kernel: &mut Kernel, io: &mut Io<'_, '_>) -> Outcome {
     }
     let values = Values { constants: &[], inputs: &wide, slots: &[] };
     let mut hands = Hands::default();
-    let mut inner = Io { sources: &sources, values, hands: &mut hands, wanted: io.wanted, pool: io.pool };
+    let (wanted, lasting) = (io.wanted, Lasting::default());
+    let mut inner = Io { sources: &sources, values, hands: &mut hands, wanted, pool: io.pool, lasting };
     (kernel.run)(&mut inner)?;
     for (index, tensor) in hands.outputs.into_iter().enumerate() {
         match tensor {

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use crate::fault::{Fault, Outcome};
 use crate::pool::Pool;
+use crate::tiles::Left;
 
 /// One input of a kernel.
 pub(crate) enum In<'a> {
@@ -64,8 +65,18 @@ pub(crate) struct Hands {
     /// Inputs that die here, by their index, for a kernel that works in place.
     pub(crate) dying: Vec<Option<Tensor>>,
     pub(crate) outputs: Vec<Option<Tensor>>,
-    /// For products of matrices; its content means nothing.
-    pub(crate) scratch: Vec<f32>,
+    pub(crate) workspace: Workspace,
+}
+
+/// What products of matrices work with.
+#[derive(Default)]
+pub(crate) struct Workspace {
+    /// For copies of the right factor's columns; its content means nothing.
+    pub(crate) panel: Vec<f32>,
+    /// For copies of the left factor; its content means nothing.
+    pub(crate) left: Left,
+    /// Threads that one product may use.
+    pub(crate) threads: usize,
 }
 
 /// What a kernel sees of a run.
@@ -75,6 +86,15 @@ pub(crate) struct Io<'a, 'p> {
     pub(crate) hands: &'p mut Hands,
     pub(crate) wanted: &'a [Option<u32>],
     pub(crate) pool: &'p mut Pool,
+    pub(crate) lasting: Lasting,
+}
+
+/// Which inputs of a kernel are the same in every run of an epoch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Lasting {
+    /// A bit an input.
+    pub(crate) inputs: u64,
+    pub(crate) epoch: u64,
 }
 
 impl<'a> Io<'a, '_> {
@@ -111,6 +131,12 @@ impl<'a> Io<'a, '_> {
             Some(tensor) => Ok(In::Owned(tensor)),
             None => self.optional(index).map(In::Borrowed).ok_or_else(|| missing(index)),
         }
+    }
+
+    /// The epoch in which all of these inputs stay as they are, if they do.
+    pub(crate) fn epoch(&self, inputs: impl IntoIterator<Item = usize>) -> Option<u64> {
+        let Lasting { inputs: lasting, epoch } = self.lasting;
+        inputs.into_iter().all(|at| at < 64 && lasting & (1 << at) != 0).then_some(epoch)
     }
 
     /// The integers in input `index`.

@@ -13,6 +13,7 @@ mod fixed;
 mod fuse;
 mod interpreter;
 mod io;
+mod layers;
 mod math;
 mod node;
 mod ops;
@@ -21,6 +22,7 @@ mod product;
 mod shape;
 mod shared;
 mod simd;
+mod tiles;
 
 pub use shared::SharedGraphs;
 

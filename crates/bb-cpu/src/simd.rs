@@ -188,3 +188,44 @@ pub(crate) fn fold<T: Copy>(from: &[T], start: T, map: impl Fn(T) -> T, join: im
     let job = Fold { from, start, map, join };
     run::<T, _>(job.from.len(), job)
 }
+
+/// Lanes of a sum of products: as many additions are under way as it takes to keep a machine busy.
+const DOT_LANES: usize = 64;
+
+struct Dot<'a> {
+    a: &'a [f32],
+    b: &'a [f32],
+}
+
+impl WithSimd for Dot<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f32 {
+        let mut lanes = [0.0_f32; DOT_LANES];
+        let (a, a_rest) = self.a.as_chunks::<DOT_LANES>();
+        let (b, b_rest) = self.b.as_chunks::<DOT_LANES>();
+        for (a, b) in a.iter().zip(b) {
+            for ((lane, &a), &b) in lanes.iter_mut().zip(a).zip(b) {
+                *lane += a * b;
+            }
+        }
+        for ((lane, &a), &b) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
+            *lane += a * b;
+        }
+        let mut width = DOT_LANES / 2;
+        while width > 0 {
+            for lane in 0..width {
+                lanes[lane] += lanes[lane + width];
+            }
+            width /= 2;
+        }
+        lanes[0]
+    }
+}
+
+/// The sum of products of two slices of one length; always in the same order.
+#[inline]
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    run::<f32, _>(a.len(), Dot { a, b })
+}

@@ -1,8 +1,9 @@
-//! Convolutions, as matrix products over unfolded windows.
+//! Convolutions: those of `f32` by [`Layer`], those of `f64` as matrix products over unfolded windows.
 
-use bb_runtime::Shape;
+use bb_runtime::{DataType, Shape, Tensor};
 use smallvec::SmallVec;
 
+use super::convolve::{Layer, Weights};
 use super::gemm::{Matrix, product};
 use super::types::{Number, by_float};
 use super::window::{AutoPad, Slide, Slides, Window, for_each};
@@ -15,7 +16,7 @@ pub(super) const OPS: &[Entry] = &[op("Conv", 1, conv), op("ConvTranspose", 1, c
 
 type Extents = SmallVec<[usize; 3]>;
 
-fn groups_of(node: &NodeDef<'_>) -> Outcome<usize> {
+pub(crate) fn groups_of(node: &NodeDef<'_>) -> Outcome<usize> {
     match shape::extent(node.int_or("group", 1))? {
         0 => Err(Fault::attribute("group", "is 0")),
         groups => Ok(groups),
@@ -25,8 +26,16 @@ fn groups_of(node: &NodeDef<'_>) -> Outcome<usize> {
 fn conv(node: &NodeDef<'_>) -> Outcome<Kernel> {
     let window = Window::new(node)?;
     let groups = groups_of(node)?;
+    let mut layer = Layer::new(window.clone(), groups, node.config.threads);
     Ok(Kernel::new(move |io| {
         let (input, weight, bias) = (io.input(0)?, io.input(1)?, io.optional(2));
+        if input.dtype() == DataType::F32 {
+            let bias = bias.map(Tensor::as_slice).transpose()?;
+            let epoch = io.epoch(1..io.input_count());
+            let result = layer.run(io, input, Weights { weight, bias, norm: None, bounds: None, epoch })?;
+            io.emit(0, result);
+            return Ok(());
+        }
         let (&[batch, channels, ref spatial @ ..], &[filters, per_group, ref kernel @ ..]) =
             (&**input.shape(), &**weight.shape())
         else {
@@ -34,7 +43,9 @@ fn conv(node: &NodeDef<'_>) -> Outcome<Kernel> {
         };
         let fits = channels == per_group.saturating_mul(groups) && filters.is_multiple_of(groups);
         if !fits || window.kernel.as_deref().is_some_and(|held| held != kernel) {
-            return Err(Fault::shape(format!("{channels} channels in {groups} groups against {filters} filters")));
+            return Err(Fault::shape(format!(
+                "{channels} channels in {groups} groups against {filters} filters"
+            )));
         }
         if bias.is_some_and(|bias| bias.element_count() != filters) {
             return Err(Fault::shape(format!("one bias is needed for each of {filters} filters")));
@@ -44,13 +55,20 @@ fn conv(node: &NodeDef<'_>) -> Outcome<Kernel> {
         let shape: Shape = [batch, filters].into_iter().chain(outputs.iter().copied()).collect();
         let mut result = io.alloc(input.dtype(), &shape)?;
         let places = shape::count(&outputs)?;
-        let taps = per_group.checked_mul(shape::count(kernel)?).ok_or_else(|| Fault::shape("too many weights"))?;
+        let taps =
+            per_group.checked_mul(shape::count(kernel)?).ok_or_else(|| Fault::shape("too many weights"))?;
         let pixel_count = shape::count(spatial)?;
-        let cells = taps.checked_mul(places).ok_or_else(|| Fault::shape("the windows are larger than memory"))?;
+        let cells =
+            taps.checked_mul(places).ok_or_else(|| Fault::shape("the windows are larger than memory"))?;
         let plain = slides.iter().all(|slide| {
-            slide.kernel == 1 && slide.stride == 1 && slide.before == 0 && slide.after == 0 && slide.output == slide.input
+            slide.kernel == 1
+                && slide.stride == 1
+                && slide.before == 0
+                && slide.after == 0
+                && slide.output == slide.input
         });
-        by_float!(input.dtype(), T => {
+        {
+            type T = f64;
             let mut unfolded = io.scratch::<T>(if plain { 0 } else { cells })?;
             let (from, weight) = (input.as_slice::<T>()?, weight.as_slice::<T>()?);
             let bias = bias.map(|bias| bias.as_slice::<T>()).transpose()?;
@@ -60,7 +78,9 @@ fn conv(node: &NodeDef<'_>) -> Outcome<Kernel> {
                 let group = block % groups;
                 let first = (block / groups * channels + group * per_group) * pixel_count;
                 let from = &from[first..first + per_group * pixel_count];
-                let columns = if plain { from } else {
+                let columns = if plain {
+                    from
+                } else {
                     let columns = unfolded.make_mut::<T>()?;
                     unfold(from, per_group, &slides, &outputs, columns);
                     &*columns
@@ -80,12 +100,12 @@ fn conv(node: &NodeDef<'_>) -> Outcome<Kernel> {
                         T::ZERO
                     }
                 };
-                let (weight, columns) = (Matrix::new(weight, own, taps, false), Matrix::new(columns, taps, places, false));
-                product(T::ONE, weight, columns, beta, to, &mut io.hands.scratch)?;
+                let (weight, columns) =
+                    (Matrix::new(weight, own, taps, false), Matrix::new(columns, taps, places, false));
+                product(T::ONE, weight, columns, beta, to, &mut io.hands.workspace)?;
             }
             io.pool.put(unfolded);
-            Ok(())
-        })?;
+        }
         io.emit(0, result);
         Ok(())
     })
@@ -221,7 +241,7 @@ fn conv_transpose(node: &NodeDef<'_>) -> Outcome<Kernel> {
                 let first = (block / groups * channels + group * own) * pixels;
                 let from = Matrix::new(&from[first..first + own * pixels], own, pixels, false);
                 let weight = Matrix::new(&weight[group * own * taps..(group + 1) * own * taps], taps, own, true);
-                product(T::ONE, weight, from, T::ZERO, held, &mut io.hands.scratch)?;
+                product(T::ONE, weight, from, T::ZERO, held, &mut io.hands.workspace)?;
                 let start = (block / groups * filters + group * per_group) * places;
                 fold(held, per_group, &slides, spatial, &mut to[start..start + per_group * places]);
             }

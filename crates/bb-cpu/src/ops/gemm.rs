@@ -6,12 +6,17 @@ use ndarray::{ArrayView2, ArrayViewMut2, LinalgScalar, linalg::general_mat_mul};
 use super::types::{Number, by_number};
 use super::{Entry, Kernel, op};
 use crate::fault::{Fault, Outcome};
-use crate::io::Io;
+use crate::io::{Io, Workspace};
 use crate::node::NodeDef;
 use crate::product::{Added, Product, is_small};
 use crate::shape::{self, Walk};
+use crate::simd;
+use crate::tiles::{self, Finish, Grid, Right, Tiles};
 
 pub(super) const OPS: &[Entry] = &[op("Gemm", 7, gemm), op("MatMul", 1, |_| Ok(mat_mul()))];
+
+/// Fewer rows than this are not worth a copy of the right factor.
+const FEW_ROWS: usize = 4;
 
 /// A matrix in a slice: rows, columns, and how far apart they are.
 #[derive(Clone, Copy, Debug)]
@@ -38,20 +43,21 @@ impl<'a, T> Matrix<'a, T> {
     }
 }
 
-/// `to = alpha · a · b + beta · to`, all row-major; what `scratch` holds means nothing.
+/// `to = alpha · a · b + beta · to`, all row-major.
 pub(crate) fn product<T: Number + LinalgScalar>(
     alpha: T,
     a: Matrix<'_, T>,
     b: Matrix<'_, T>,
     beta: T,
     to: &mut [T],
-    scratch: &mut Vec<f32>,
+    workspace: &mut Workspace,
 ) -> Outcome {
     let (rows, columns) = (a.rows, b.columns);
     if a.columns != b.rows {
         return Err(Fault::shape(format!("{} columns times {} rows", a.columns, b.rows)));
     }
-    if small_product(alpha, &a, &b, beta, to, scratch) {
+    if small_product(alpha, &a, &b, beta, to, workspace) || large_product(alpha, &a, &b, beta, to, workspace)
+    {
         return Ok(());
     }
     let mut to =
@@ -67,7 +73,7 @@ fn small_product<T: Number>(
     b: &Matrix<'_, T>,
     beta: T,
     to: &mut [T],
-    scratch: &mut Vec<f32>,
+    workspace: &mut Workspace,
 ) -> bool {
     let is_turned_for_little = b.transposed && a.rows < 4;
     if T::DTYPE != DataType::F32 || !is_small(b.rows, b.columns) || is_turned_for_little {
@@ -84,7 +90,64 @@ fn small_product<T: Number>(
     let added = if beta == 0.0 { Added::Nothing } else { Added::Held(beta) };
     let extents = (a.rows, a.columns, b.columns);
     let (a_by_columns, b_by_columns) = (a.transposed, b.transposed);
+    let scratch = &mut workspace.panel;
     Product { alpha, a: left, a_by_columns, b: right, b_by_columns, extents, added, to, scratch }.compute()
+}
+
+/// Computes [`product`] tile by tile; `false` where elements are no `f32`.
+fn large_product<T: Number>(
+    alpha: T,
+    a: &Matrix<'_, T>,
+    b: &Matrix<'_, T>,
+    beta: T,
+    to: &mut [T],
+    workspace: &mut Workspace,
+) -> bool {
+    if T::DTYPE != DataType::F32 || a.elements.len() != a.rows * a.columns {
+        return false;
+    }
+    let (alpha, held) = (alpha.to_f64() as f32, beta.to_f64() as f32);
+    let (Ok(left), Ok(right), Ok(to)) = (
+        bytemuck::try_cast_slice(a.elements),
+        bytemuck::try_cast_slice(b.elements),
+        bytemuck::try_cast_slice_mut(to),
+    ) else {
+        return false;
+    };
+    let (m, k, n) = (a.rows, a.columns, b.columns);
+    if b.transposed && !a.transposed && m < FEW_ROWS {
+        return dots(alpha, left, right, held, (m, k, n), to);
+    }
+    let Workspace { panel: scratch, left: packed, threads } = workspace;
+    packed.elements.clear();
+    packed.height = if m < FEW_ROWS { 1 } else { tiles::height() };
+    packed.push(left, a.transposed, (m, k), |_| alpha);
+    let right = if b.transposed { Right::Columns(right) } else { Right::Rows(right) };
+    let grid = Grid { line: n.max(1), width: n.max(1), lines: &[Some(0)] };
+    let finish = Finish { held, ..Finish::default() };
+    let (height, threads, left) = (packed.height, *threads, &packed.elements);
+    Tiles { left, height, right, extents: (m, k, n), grid, finish, to, threads, scratch }.compute()
+}
+
+/// A product of rows with columns that stand in memory one by one.
+fn dots(
+    alpha: f32,
+    a: &[f32],
+    b: &[f32],
+    held: f32,
+    (m, k, n): (usize, usize, usize),
+    to: &mut [f32],
+) -> bool {
+    if k == 0 || n == 0 || b.len() != k * n || to.len() != m * n {
+        return false;
+    }
+    for (a, to) in a.chunks_exact(k).zip(to.chunks_exact_mut(n)) {
+        for (b, to) in b.chunks_exact(k).zip(to) {
+            let sum = alpha * simd::dot(a, b);
+            *to = if held == 0.0 { sum } else { sum + held * *to };
+        }
+    }
+    true
 }
 
 fn gemm(node: &NodeDef<'_>) -> Outcome<Kernel> {
@@ -120,7 +183,7 @@ fn gemm(node: &NodeDef<'_>) -> Outcome<Kernel> {
                 extents: (m, k, n),
                 added,
                 to: result.make_mut()?,
-                scratch: &mut io.hands.scratch,
+                scratch: &mut io.hands.workspace.panel,
             };
             if product.compute() {
                 io.emit(0, result);
@@ -144,7 +207,7 @@ fn gemm(node: &NodeDef<'_>) -> Outcome<Kernel> {
                 }
             };
             let (a, b) = (Matrix::new(a.as_slice::<T>()?, m, k, trans_a), Matrix::new(b.as_slice::<T>()?, k, n, trans_b));
-            product(T::from_f64(f64::from(alpha)), a, b, beta, to, &mut io.hands.scratch)
+            product(T::from_f64(f64::from(alpha)), a, b, beta, to, &mut io.hands.workspace)
         })?;
         io.emit(0, result);
         Ok(())
@@ -235,7 +298,7 @@ pub(crate) fn multiply(io: &mut Io<'_, '_>, a: &Tensor, b: &Tensor) -> Outcome<T
             // One right factor for all: the batch is more rows.
             let rows = shape::count(a_batch)? * m;
             let (a, b) = (Matrix::new(a, rows, k, false), Matrix::new(b, k, n, false));
-            product(T::ONE, a, b, T::ZERO, to, &mut io.hands.scratch)
+            product(T::ONE, a, b, T::ZERO, to, &mut io.hands.workspace)
         } else {
             let walk = Walk::new(
                 &batch,
@@ -251,7 +314,7 @@ pub(crate) fn multiply(io: &mut Io<'_, '_>, a: &Tensor, b: &Tensor) -> Outcome<T
                     let a = Matrix::new(&a[i * m * k..(i + 1) * m * k], m, k, false);
                     let b = Matrix::new(&b[j * k * n..(j + 1) * k * n], k, n, false);
                     let to = &mut to[o * m * n..(o + 1) * m * n];
-                    done = product(T::ONE, a, b, T::ZERO, to, &mut io.hands.scratch);
+                    done = product(T::ONE, a, b, T::ZERO, to, &mut io.hands.workspace);
                 }
             });
             done

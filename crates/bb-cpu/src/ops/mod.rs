@@ -9,7 +9,8 @@ mod bits;
 pub(crate) mod cast;
 mod constant;
 mod control;
-mod conv;
+pub(crate) mod conv;
+pub(crate) mod convolve;
 mod elementwise;
 mod gemm;
 mod index;
@@ -24,7 +25,7 @@ mod reduce;
 mod resize;
 mod softmax;
 pub(crate) mod types;
-mod window;
+pub(crate) mod window;
 
 use std::sync::LazyLock;
 

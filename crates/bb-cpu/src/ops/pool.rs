@@ -4,11 +4,12 @@ use bb_runtime::{DataType, Shape};
 use smallvec::SmallVec;
 
 use super::types::{Number, by_float, by_number};
-use super::window::{Window, for_each};
+use super::window::{Slides, Window, for_each};
 use super::{Entry, Kernel, op};
 use crate::fault::{Fault, Outcome};
 use crate::node::NodeDef;
 use crate::shape;
+use crate::simd;
 
 pub(super) const OPS: &[Entry] = &[
     op("AveragePool", 1, average_pool),
@@ -35,7 +36,7 @@ fn global(pooling: Pooling) -> Kernel {
         if rank < 2 {
             return Err(Fault::shape("a batch and a channel axis are expected"));
         }
-        let axes: Vec<usize> = (2..rank).collect();
+        let axes: shape::Axes = (2..rank).collect();
         let reduction = match pooling {
             Pooling::Max => super::reduce::Reduction::Max,
             Pooling::Mean => super::reduce::Reduction::Mean,
@@ -60,6 +61,12 @@ fn max_pool(node: &NodeDef<'_>) -> Outcome<Kernel> {
         let outputs: SmallVec<[usize; 3]> = slides.iter().map(|slide| slide.output).collect();
         let shape: Shape = [batch, channels].into_iter().chain(outputs.iter().copied()).collect();
         let mut result = io.alloc(input.dtype(), &shape)?;
+        if input.dtype() == DataType::F32 && !io.wants(1) {
+            let to = result.make_mut::<f32>()?;
+            join_windows(input.as_slice()?, to, &slides, &outputs, f32::LOWEST, f32::most);
+            io.emit(0, result);
+            return Ok(());
+        }
         let mut places = io.alloc(DataType::I64, &shape)?;
         let strides = shape::strides(spatial);
         let pixels = shape::count(spatial)?;
@@ -107,10 +114,96 @@ fn max_pool(node: &NodeDef<'_>) -> Outcome<Kernel> {
 fn average_pool(node: &NodeDef<'_>) -> Outcome<Kernel> {
     let window = Window::new(node)?;
     let count_padding = node.flag("count_include_pad");
-    windows(window, move |values, padded| {
+    let kernel = kernel_of(&window)?;
+    let mut alone = windows(window.clone(), move |values, padded| {
         let sum: f64 = values.iter().sum();
         sum / if count_padding { padded } else { values.len() } as f64
+    })?;
+    Ok(Kernel::new(move |io| {
+        let input = io.input(0)?;
+        let (DataType::F32, &[batch, channels, ref spatial @ ..]) = (input.dtype(), &**input.shape()) else {
+            return (alone.run)(io);
+        };
+        let slides = window.slides(spatial, &kernel)?;
+        let outputs: SmallVec<[usize; 3]> = slides.iter().map(|slide| slide.output).collect();
+        let shape: Shape = [batch, channels].into_iter().chain(outputs.iter().copied()).collect();
+        let mut result = io.alloc(DataType::F32, &shape)?;
+        let mut shares = io.alloc(DataType::F32, &Shape::new(&outputs))?;
+        // One over the elements that each window meets.
+        let mut share = shares.make_mut::<f32>()?.iter_mut();
+        for_each(&outputs, |place| {
+            let met = slides.iter().zip(place).map(|(slide, &place)| slide.taps(place, count_padding));
+            if let Some(share) = share.next() {
+                *share = 1.0 / met.product::<usize>() as f32;
+            }
+        });
+        let to = result.make_mut::<f32>()?;
+        join_windows(input.as_slice()?, to, &slides, &outputs, 0.0, f32::add);
+        let shares_of_a_plane = shares.as_slice::<f32>()?;
+        for plane in to.chunks_exact_mut(shares_of_a_plane.len().max(1)) {
+            simd::update(plane, shares_of_a_plane, f32::mul);
+        }
+        io.pool.put(shares);
+        io.emit(0, result);
+        Ok(())
     })
+    .via_f32())
+}
+
+/// Joins the elements that each window meets, line by line.
+fn join_windows(
+    from: &[f32],
+    to: &mut [f32],
+    slides: &Slides,
+    outputs: &[usize],
+    start: f32,
+    join: impl Fn(f32, f32) -> f32 + Copy,
+) {
+    to.fill(start);
+    let inputs: SmallVec<[usize; 3]> = slides.iter().map(|slide| slide.input).collect();
+    let taps: SmallVec<[usize; 3]> = slides.iter().map(|slide| slide.kernel).collect();
+    let (Some((last, outer)), Some((&width, outer_outputs)), Some((_, outer_taps))) =
+        (slides.split_last(), outputs.split_last(), taps.split_last())
+    else {
+        return to.copy_from_slice(from);
+    };
+    let strides = shape::strides(&inputs);
+    let pixels: usize = inputs.iter().product();
+    if pixels == 0 || width == 0 {
+        return;
+    }
+    let mut lines = to.chunks_exact_mut(width);
+    for from in from.chunks_exact(pixels) {
+        for_each(outer_outputs, |place| {
+            let Some(to) = lines.next() else { return };
+            for_each(outer_taps, |tap| {
+                let mut begin = 0;
+                for (axis, slide) in outer.iter().enumerate() {
+                    let Some(at) = slide.source(place[axis], tap[axis]) else { return };
+                    begin += at * strides[axis];
+                }
+                let from = &from[begin..begin + last.input];
+                for tap in 0..last.kernel {
+                    let shift = tap * last.dilation;
+                    let first = last.before.saturating_sub(shift).div_ceil(last.stride).min(width);
+                    let end =
+                        (last.input + last.before).saturating_sub(shift).div_ceil(last.stride).min(width);
+                    if first >= end {
+                        continue;
+                    }
+                    let from = &from[first * last.stride + shift - last.before..];
+                    let to = &mut to[first..end];
+                    if last.stride == 1 {
+                        simd::update(to, from, join);
+                    } else {
+                        for (to, &x) in to.iter_mut().zip(from.iter().step_by(last.stride)) {
+                            *to = join(*to, x);
+                        }
+                    }
+                }
+            });
+        });
+    }
 }
 
 fn lp_pool(node: &NodeDef<'_>) -> Outcome<Kernel> {

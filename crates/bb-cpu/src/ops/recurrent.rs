@@ -5,7 +5,7 @@ use bb_runtime::{DataType, Tensor};
 use super::gemm::{Matrix, product};
 use super::{Entry, Kernel, op};
 use crate::fault::{Fault, Outcome};
-use crate::io::Io;
+use crate::io::{Io, Workspace};
 use crate::math;
 use crate::node::NodeDef;
 use crate::shape;
@@ -208,7 +208,7 @@ impl Layer {
         let &Direction { batch, hidden, inputs, .. } = job;
         let rows = self.cell.gates() * hidden;
         let (mut wx, mut rh) = (vec![0.0; batch * rows], vec![0.0; batch * rows]);
-        let (mut next, mut scratch) = (vec![0.0; hidden], Vec::new());
+        let (mut next, mut scratch) = (vec![0.0; hidden], Workspace::default());
         for step in 0..job.steps {
             // Rows of a batch may end early, so that each runs backwards from its own end.
             for row in 0..batch {
@@ -244,7 +244,7 @@ impl Layer {
         rh: &[f32],
         h: &mut [f32],
         c: &mut [f32],
-        (next, scratch): (&mut [f32], &mut Vec<f32>),
+        (next, scratch): (&mut [f32], &mut Workspace),
     ) -> Outcome {
         let n = job.hidden;
         let clip = |x: f32| x.max(-self.clip).min(self.clip);

@@ -8,7 +8,7 @@ use crate::shape;
 
 /// How padding is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AutoPad {
+pub(crate) enum AutoPad {
     NotSet,
     SameLower,
     SameUpper,
@@ -17,38 +17,49 @@ pub(super) enum AutoPad {
 
 /// Attributes of a window, as far as the node gives them.
 #[derive(Clone, Debug)]
-pub(super) struct Window {
-    pub(super) auto_pad: AutoPad,
-    pub(super) kernel: Option<Vec<usize>>,
-    pub(super) strides: Option<Vec<usize>>,
-    pub(super) dilations: Option<Vec<usize>>,
-    pub(super) pads: Option<Vec<usize>>,
-    pub(super) ceil: bool,
+pub(crate) struct Window {
+    pub(crate) auto_pad: AutoPad,
+    pub(crate) kernel: Option<Vec<usize>>,
+    pub(crate) strides: Option<Vec<usize>>,
+    pub(crate) dilations: Option<Vec<usize>>,
+    pub(crate) pads: Option<Vec<usize>>,
+    pub(crate) ceil: bool,
 }
 
 /// One spatial axis.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Slide {
-    pub(super) input: usize,
-    pub(super) output: usize,
-    pub(super) kernel: usize,
-    pub(super) stride: usize,
-    pub(super) dilation: usize,
-    pub(super) before: usize,
-    pub(super) after: usize,
+pub(crate) struct Slide {
+    pub(crate) input: usize,
+    pub(crate) output: usize,
+    pub(crate) kernel: usize,
+    pub(crate) stride: usize,
+    pub(crate) dilation: usize,
+    pub(crate) before: usize,
+    pub(crate) after: usize,
 }
 
 impl Slide {
     /// The place of the input that the window's `offset` meets at `place` of the output; `None` in the padding.
-    pub(super) fn source(&self, place: usize, offset: usize) -> Option<usize> {
+    pub(crate) fn source(&self, place: usize, offset: usize) -> Option<usize> {
         (place * self.stride + offset * self.dilation).checked_sub(self.before).filter(|&at| at < self.input)
+    }
+
+    /// How many elements the window meets at `place` of the output, with those of the `padding` or without.
+    pub(crate) fn taps(&self, place: usize, padding: bool) -> usize {
+        let (least, end) = if padding {
+            (0, self.before + self.input + self.after)
+        } else {
+            (self.before, self.before + self.input)
+        };
+        let places = (0..self.kernel).map(|tap| place * self.stride + tap * self.dilation);
+        places.filter(|at| (least..end).contains(at)).count()
     }
 }
 
-pub(super) type Slides = SmallVec<[Slide; 3]>;
+pub(crate) type Slides = SmallVec<[Slide; 3]>;
 
 impl Window {
-    pub(super) fn new(node: &NodeDef<'_>) -> Outcome<Self> {
+    pub(crate) fn new(node: &NodeDef<'_>) -> Outcome<Self> {
         let list = |name: &'static str, least: i64| -> Outcome<Option<Vec<usize>>> {
             let Some(values) = node.ints(name) else { return Ok(None) };
             if values.iter().any(|&value| value < least || value > i64::from(i32::MAX)) {
@@ -86,7 +97,7 @@ impl Window {
     }
 
     /// The slides over `spatial` extents of a window of `kernel` extents.
-    pub(super) fn slides(&self, spatial: &[usize], kernel: &[usize]) -> Outcome<Slides> {
+    pub(crate) fn slides(&self, spatial: &[usize], kernel: &[usize]) -> Outcome<Slides> {
         if spatial.len() != kernel.len() {
             return Err(Fault::shape(format!("a window of {kernel:?} over {spatial:?}")));
         }
@@ -135,7 +146,7 @@ impl Window {
 }
 
 /// Calls `each` with every index below `extents`, in order.
-pub(super) fn for_each(extents: &[usize], mut each: impl FnMut(&[usize])) {
+pub(crate) fn for_each(extents: &[usize], mut each: impl FnMut(&[usize])) {
     if extents.contains(&0) {
         return;
     }

@@ -1,0 +1,203 @@
+//! A convolution with what follows it: a normalization with fixed statistics, an activation.
+//!
+//! [`groups`] finds them; [`kernel`] makes one kernel of a group. Where the operands are not what it was made for
+//! (`f32`), the nodes run one by one as they stand.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bb_runtime::onnx::{GraphProto, NodeProto};
+use bb_runtime::{BackendError, DataType};
+use smallvec::SmallVec;
+
+use crate::CpuConfig;
+use crate::fault::{Fault, Outcome};
+use crate::fuse::{Alone, leaves};
+use crate::io::Io;
+use crate::node::NodeDef;
+use crate::ops::Kernel;
+use crate::ops::conv::groups_of;
+use crate::ops::convolve::{Layer, Norm, Weights};
+use crate::ops::window::Window;
+
+/// What a node of a group is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Clip,
+    Conv,
+    Norm,
+    Relu,
+}
+
+impl Part {
+    fn of(node: &NodeProto, opset: i64) -> Option<Self> {
+        let is_onnx = node.domain().is_empty() || node.domain() == "ai.onnx";
+        let int = |name| node.attribute.iter().find(|held| held.name() == name).map_or(0, |held| held.i());
+        let has_one_output = node.output.iter().filter(|output| !output.is_empty()).count() == 1;
+        if !is_onnx || !has_one_output {
+            return None;
+        }
+        match (node.op_type(), node.input.len()) {
+            ("BatchNormalization", 5) if opset >= 9 && int("training_mode") == 0 => Some(Self::Norm),
+            ("Clip", 3) if opset >= 11 && node.input.iter().all(|input| !input.is_empty()) => {
+                Some(Self::Clip)
+            }
+            ("Conv", 2 | 3) => Some(Self::Conv),
+            ("Relu", 1) if opset >= 6 => Some(Self::Relu),
+            _ => None,
+        }
+    }
+}
+
+/// Convolutions with what follows them, each as ascending node indices, the one that makes the result last.
+pub(crate) fn groups(graph: &GraphProto, opset: i64) -> Vec<Vec<usize>> {
+    let parts: Vec<Option<Part>> = graph.node.iter().map(|node| Part::of(node, opset)).collect();
+    if !parts.contains(&Some(Part::Conv)) {
+        return Vec::new();
+    }
+    let mut readers: BTreeMap<&str, SmallVec<[usize; 2]>> = BTreeMap::new();
+    let mut pinned: BTreeSet<String> = graph.output.iter().map(|output| output.name().to_owned()).collect();
+    for (at, node) in graph.node.iter().enumerate() {
+        pinned.extend(crate::interpreter::captured(node));
+        for input in &node.input {
+            readers.entry(input).or_default().push(at);
+        }
+    }
+    // The only node that reads the result of node `at`, if it reads it as its first input.
+    let next = |at: usize| {
+        let name = graph.node[at].output.first()?;
+        match readers.get(name.as_str()).map(SmallVec::as_slice) {
+            Some(&[reader]) if reader > at && !pinned.contains(name) => {
+                (graph.node[reader].input.first() == Some(name)).then_some(reader)
+            }
+            _ => None,
+        }
+    };
+    let mut groups = Vec::new();
+    for at in (0..graph.node.len()).filter(|&at| parts[at] == Some(Part::Conv)) {
+        let mut members = vec![at];
+        let mut last = at;
+        for wanted in [&[Part::Norm][..], &[Part::Relu, Part::Clip]] {
+            if let Some(reader) =
+                next(last).filter(|&reader| parts[reader].is_some_and(|part| wanted.contains(&part)))
+            {
+                members.push(reader);
+                last = reader;
+            }
+        }
+        if members.len() > 1 {
+            groups.push(members);
+        }
+    }
+    groups
+}
+
+/// Where a group's operands stand among its leaves.
+struct Places {
+    input: usize,
+    weight: usize,
+    bias: Option<usize>,
+    /// Scale, shift, mean, variance.
+    norm: Option<[usize; 4]>,
+    epsilon: f32,
+    bounds: Bounds,
+}
+
+#[derive(Clone, Copy)]
+enum Bounds {
+    /// The least and the greatest result are operands.
+    Clip(usize, usize),
+    None,
+    Relu,
+}
+
+/// One kernel for a group; `None` if the graph reads a value that the group makes in another way than it was found.
+pub(crate) fn kernel(
+    nodes: &[&NodeProto],
+    opsets: &[(String, i64)],
+    config: &CpuConfig,
+    depth: usize,
+) -> Result<Option<Kernel>, BackendError> {
+    let names = leaves(nodes);
+    let (Some(places), Some(conv)) = (Places::of(nodes, &names), nodes.first()) else { return Ok(None) };
+    let def = NodeDef::new(conv, opsets, config, depth);
+    let made = Window::new(&def).and_then(|window| Ok(Layer::new(window, groups_of(&def)?, config.threads)));
+    let mut layer = made.map_err(|fault| fault.at(&def.op, &def.name, def.opset, Vec::new))?;
+    let mut alone = Alone::new(nodes, &names, opsets, config, depth)?;
+    Ok(Some(Kernel::new(move |io| {
+        for at in 0..io.input_count() {
+            if io.input(at)?.dtype() != DataType::F32 {
+                return alone.run(io);
+            }
+        }
+        let weights = places.read(io)?;
+        let result = layer.run(io, io.input(places.input)?, weights)?;
+        io.emit(0, result);
+        Ok(())
+    })))
+}
+
+impl Places {
+    fn of(nodes: &[&NodeProto], names: &[&str]) -> Option<Self> {
+        let place =
+            |name: Option<&String>| names.iter().position(|held| Some(*held) == name.map(String::as_str));
+        let (conv, rest) = nodes.split_first()?;
+        let mut places = Self {
+            input: place(conv.input.first())?,
+            weight: place(conv.input.get(1))?,
+            bias: None,
+            norm: None,
+            epsilon: 0.0,
+            bounds: Bounds::None,
+        };
+        if conv.input.get(2).is_some_and(|name| !name.is_empty()) {
+            places.bias = Some(place(conv.input.get(2))?);
+        }
+        for node in rest {
+            match Part::of(node, i64::MAX)? {
+                Part::Clip => {
+                    places.bounds = Bounds::Clip(place(node.input.get(1))?, place(node.input.get(2))?)
+                }
+                Part::Conv => return None,
+                Part::Norm => {
+                    let at = |index: usize| place(node.input.get(index));
+                    places.norm = Some([at(1)?, at(2)?, at(3)?, at(4)?]);
+                    let epsilon = node.attribute.iter().find(|attribute| attribute.name() == "epsilon");
+                    places.epsilon = epsilon.map_or(1e-5, |attribute| attribute.f());
+                }
+                Part::Relu => places.bounds = Bounds::Relu,
+            }
+        }
+        Some(places)
+    }
+
+    fn read<'a>(&self, io: &Io<'a, '_>) -> Outcome<Weights<'a>> {
+        let numbers = |at: usize| -> Outcome<&'a [f32]> { Ok(io.input(at)?.as_slice()?) };
+        let norm = match self.norm {
+            None => None,
+            Some([scale, shift, mean, variance]) => Some(Norm {
+                scale: numbers(scale)?,
+                shift: numbers(shift)?,
+                mean: numbers(mean)?,
+                variance: numbers(variance)?,
+                epsilon: self.epsilon,
+            }),
+        };
+        let bound = |at: usize| match *numbers(at)? {
+            [bound] => Ok(bound),
+            _ => Err(Fault::shape("a bound of Clip must be a scalar")),
+        };
+        let bounds = match self.bounds {
+            Bounds::None => None,
+            Bounds::Relu => Some((0.0, f32::INFINITY)),
+            Bounds::Clip(least, most) => Some((bound(least)?, bound(most)?)),
+        };
+        let read = [self.weight].into_iter().chain(self.bias).chain(self.norm.into_iter().flatten());
+        Ok(Weights {
+            weight: io.input(self.weight)?,
+            bias: self.bias.map(numbers).transpose()?,
+            norm,
+            bounds,
+            epoch: io.epoch(read),
+        })
+    }
+}
