@@ -3,6 +3,7 @@
 use bb_runtime::{DataType, Tensor};
 
 use super::elementwise::{binary_new, map};
+use super::legacy::one_a_channel;
 use super::types::{Number, by_float, by_number};
 use super::{Entry, Kernel, op};
 use crate::fault::{Fault, Outcome};
@@ -32,6 +33,7 @@ pub(super) const OPS: &[Entry] = &[
     op("IsNaN", 9, |_| Ok(test(f64::is_nan))),
     op("LeakyRelu", 6, |node| with_alpha(node, 0.01, |x, a| if x < 0.0 { a * x } else { x })),
     op("Mish", 18, |_| Ok(exact64(|x| x * libm::tanh(softplus(x))))),
+    op("PRelu", 1, |_| Ok(one_a_channel(prelu()))),
     op("PRelu", 9, |_| Ok(prelu())),
     op("Round", 11, |_| Ok(exact(f32::round_ties_even, f64::round_ties_even))),
     op("Selu", 6, selu),

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use bb_runtime::onnx::tensor_shape_proto::dimension::Value as Extent;
+use bb_runtime::onnx::{ValueInfoProto, type_proto};
 use bb_runtime::{DataType, Executable, Outputs, Shape, Tensor};
 
 use super::{Entry, Kernel, op};
@@ -20,6 +22,25 @@ const MAX_ITERATIONS: i64 = 1 << 24;
 struct Nested {
     graph: Interpreter,
     captures: Range<usize>,
+    /// What the graph declares of its outputs.
+    declared: Vec<Declared>,
+}
+
+/// An element type and extents, 0 where the graph does not tell.
+type Declared = (DataType, Vec<usize>);
+
+/// What a graph declares of a value; `f32` of shape `[]` if nothing.
+fn declared(value: &ValueInfoProto) -> Declared {
+    let Some(type_proto::Value::TensorType(tensor)) =
+        value.r#type.as_ref().and_then(|held| held.value.as_ref())
+    else {
+        return (DataType::F32, Vec::new());
+    };
+    let extents = tensor.shape.iter().flat_map(|shape| &shape.dim).map(|dim| match dim.value {
+        Some(Extent::DimValue(extent)) => usize::try_from(extent).unwrap_or(0),
+        _ => 0,
+    });
+    (DataType::from_onnx(tensor.elem_type()).unwrap_or(DataType::F32), extents.collect())
 }
 
 impl Nested {
@@ -30,7 +51,8 @@ impl Nested {
             let count = free_names(graph).len();
             if other == name {
                 let graph = Interpreter::prepare(proto, node.opsets, node.config, node.depth + 1)?;
-                return Ok(Self { graph, captures: first..first + count });
+                let declared = proto.output.iter().map(declared).collect();
+                return Ok(Self { graph, captures: first..first + count, declared });
             }
             first += count;
         }
@@ -66,16 +88,25 @@ fn flag(tensor: &Tensor) -> Outcome<bool> {
 }
 
 /// What a loop collects, one slice an iteration.
-#[derive(Default)]
 struct Collected {
     slices: Vec<Tensor>,
+    declared: Declared,
 }
 
 impl Collected {
-    /// The slices along a new axis, or, if there are none, nothing of shape `[0]`.
+    /// Nothing yet of what the body's outputs from `first` on will give.
+    fn of(body: &Nested, first: usize, count: usize) -> Vec<Self> {
+        let declared = |place| body.declared.get(place).cloned().unwrap_or((DataType::F32, Vec::new()));
+        (first..first + count).map(|place| Self { slices: Vec::new(), declared: declared(place) }).collect()
+    }
+
+    /// The slices along a new axis, or, if there are none, nothing of the declared type.
     fn stack(self, io: &mut Io<'_, '_>, axis: i64, reverse: bool) -> Outcome<Tensor> {
         let Some(first) = self.slices.first() else {
-            return io.alloc(DataType::F32, &Shape::from([0]));
+            let (dtype, mut extents) = self.declared;
+            let axis = shape::axis(axis, extents.len() + 1)?;
+            extents.insert(axis, 0);
+            return io.alloc(dtype, &Shape::from(extents));
         };
         let axis = shape::axis(axis, first.shape().rank() + 1)?;
         let mut extents = first.shape().to_vec();
@@ -117,8 +148,8 @@ fn repeat(node: &NodeDef<'_>) -> Outcome<Kernel> {
         for place in 0..carried_count {
             carried.push(io.input(2 + place)?.clone());
         }
-        let mut collected: Vec<Collected> =
-            std::iter::repeat_with(Collected::default).take(output_count - carried_count).collect();
+        // The body's first output is the condition.
+        let mut collected = Collected::of(&body, 1 + carried_count, output_count - carried_count);
         let mut iteration = 0_i64;
         let mut held = 0_usize;
         while go_on && iteration < limit {
@@ -180,8 +211,7 @@ fn scan(node: &NodeDef<'_>) -> Outcome<Kernel> {
             }
         }
         let length = length.unwrap_or(0);
-        let mut collected: Vec<Collected> =
-            std::iter::repeat_with(Collected::default).take(collected_count).collect();
+        let mut collected = Collected::of(&body, carried_count, collected_count);
         let mut held = 0_usize;
         for iteration in 0..length {
             let mut inputs = std::mem::take(&mut carried);

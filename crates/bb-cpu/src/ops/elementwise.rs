@@ -2,6 +2,7 @@
 
 use bb_runtime::{DataType, Element, Shape, Tensor};
 
+use super::legacy::broadcast_by_attributes;
 use super::types::{Float, Number, by_float, by_number};
 use super::{Entry, Kernel, op};
 use crate::fault::{Fault, Outcome};
@@ -11,24 +12,29 @@ use crate::simd;
 
 pub(super) const OPS: &[Entry] = &[
     op("Abs", 1, |_| unary_number(Unary::Abs)),
+    op("Add", 1, |node| broadcast_by_attributes(node, binary(Binary::Add))),
     op("Add", 7, |_| Ok(binary(Binary::Add))),
+    op("Div", 1, |node| broadcast_by_attributes(node, binary(Binary::Div))),
     op("Div", 7, |_| Ok(binary(Binary::Div))),
     op("Exp", 1, |_| unary_float(Unary::Exp)),
     op("Log", 1, |_| unary_float(Unary::Log)),
-    op("Max", 8, |_| Ok(variadic(Binary::Max))),
-    op("Mean", 8, |_| Ok(mean())),
-    op("Min", 8, |_| Ok(variadic(Binary::Min))),
+    op("Max", 1, |_| Ok(variadic(Binary::Max))),
+    op("Mean", 1, |_| Ok(mean())),
+    op("Min", 1, |_| Ok(variadic(Binary::Min))),
     op("Mod", 10, |node| Ok(binary(if node.flag("fmod") { Binary::Rem } else { Binary::Modulo }))),
+    op("Mul", 1, |node| broadcast_by_attributes(node, binary(Binary::Mul))),
     op("Mul", 7, |_| Ok(binary(Binary::Mul))),
     op("Neg", 1, |_| unary_number(Unary::Neg)),
+    op("Pow", 1, |node| broadcast_by_attributes(node, pow())),
     op("Pow", 7, |_| Ok(pow())),
     op("Reciprocal", 1, |_| unary_float(Unary::Reciprocal)),
     op("Relu", 1, |_| unary_number(Unary::Relu)),
     op("Sigmoid", 1, |_| unary_float(Unary::Sigmoid)),
     op("Sign", 9, |_| unary_number(Unary::Sign)),
     op("Sqrt", 1, |_| unary_float(Unary::Sqrt)),
+    op("Sub", 1, |node| broadcast_by_attributes(node, binary(Binary::Sub))),
     op("Sub", 7, |_| Ok(binary(Binary::Sub))),
-    op("Sum", 8, |_| Ok(variadic(Binary::Add))),
+    op("Sum", 1, |_| Ok(variadic(Binary::Add))),
     op("Tanh", 1, |_| unary_float(Unary::Tanh)),
 ];
 

@@ -13,7 +13,7 @@ use crate::shape::{self, Walk};
 use crate::simd;
 use crate::tiles::{self, Finish, Grid, Right, Tiles};
 
-pub(super) const OPS: &[Entry] = &[op("Gemm", 7, gemm), op("MatMul", 1, |_| Ok(mat_mul()))];
+pub(super) const OPS: &[Entry] = &[op("Gemm", 1, gemm), op("MatMul", 1, |_| Ok(mat_mul()))];
 
 /// Fewer rows than this are not worth a copy of the right factor.
 const FEW_ROWS: usize = 4;

@@ -3,6 +3,7 @@
 use bb_runtime::{DataType, Tensor};
 
 use super::elementwise::binary_new;
+use super::legacy::broadcast_by_attributes;
 use super::types::{by_number, by_width, raw, raw_mut};
 use super::{Entry, Kernel, op};
 use crate::fault::{Fault, Outcome};
@@ -10,15 +11,21 @@ use crate::shape::{self, Walk};
 use crate::simd;
 
 pub(super) const OPS: &[Entry] = &[
+    op("And", 1, |node| broadcast_by_attributes(node, boolean(|a, b| a & b))),
     op("And", 7, |_| Ok(boolean(|a, b| a & b))),
+    op("Equal", 1, |node| broadcast_by_attributes(node, compare(Comparison::Equal))),
     op("Equal", 7, |_| Ok(compare(Comparison::Equal))),
+    op("Greater", 1, |node| broadcast_by_attributes(node, compare(Comparison::Greater))),
     op("Greater", 7, |_| Ok(compare(Comparison::Greater))),
     op("GreaterOrEqual", 12, |_| Ok(compare(Comparison::GreaterOrEqual))),
+    op("Less", 1, |node| broadcast_by_attributes(node, compare(Comparison::Less))),
     op("Less", 7, |_| Ok(compare(Comparison::Less))),
     op("LessOrEqual", 12, |_| Ok(compare(Comparison::LessOrEqual))),
     op("Not", 1, |_| Ok(not())),
+    op("Or", 1, |node| broadcast_by_attributes(node, boolean(|a, b| a | b))),
     op("Or", 7, |_| Ok(boolean(|a, b| a | b))),
     op("Where", 9, |_| Ok(choose())),
+    op("Xor", 1, |node| broadcast_by_attributes(node, boolean(|a, b| a ^ b))),
     op("Xor", 7, |_| Ok(boolean(|a, b| a ^ b))),
 ];
 

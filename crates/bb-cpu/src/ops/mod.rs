@@ -5,26 +5,36 @@
 //! interpreter.
 
 mod activation;
+mod attention;
 mod bits;
+mod boxes;
 pub(crate) mod cast;
 mod constant;
 mod control;
 pub(crate) mod conv;
 pub(crate) mod convolve;
+mod einsum;
 mod elementwise;
 mod gemm;
 mod index;
 pub(crate) mod layout;
+mod legacy;
 mod logic;
 mod loss;
 mod normalize;
 mod order;
+mod patches;
 mod pool;
+mod quantize;
 mod recurrent;
 mod reduce;
 mod resize;
+mod sample;
+mod signal;
 mod softmax;
+mod stream;
 pub(crate) mod types;
+mod wide;
 pub(crate) mod window;
 
 use std::sync::LazyLock;
@@ -76,11 +86,14 @@ const fn op(name: &'static str, since: i64, build: fn(&NodeDef<'_>) -> Outcome<K
 
 const FAMILIES: &[&[Entry]] = &[
     activation::OPS,
+    attention::OPS,
     bits::OPS,
+    boxes::OPS,
     cast::OPS,
     constant::OPS,
     control::OPS,
     conv::OPS,
+    einsum::OPS,
     elementwise::OPS,
     gemm::OPS,
     index::OPS,
@@ -89,11 +102,16 @@ const FAMILIES: &[&[Entry]] = &[
     loss::OPS,
     normalize::OPS,
     order::OPS,
+    patches::OPS,
     pool::OPS,
+    quantize::OPS,
     recurrent::OPS,
     reduce::OPS,
     resize::OPS,
+    sample::OPS,
+    signal::OPS,
     softmax::OPS,
+    stream::OPS,
 ];
 
 /// All entries, by the length of their names and then by name: most comparisons end at the length.

@@ -12,7 +12,7 @@ use crate::shape;
 use crate::simd;
 
 pub(super) const OPS: &[Entry] = &[
-    op("BatchNormalization", 7, batch_normalization),
+    op("BatchNormalization", 1, batch_normalization),
     op("GroupNormalization", 21, group_normalization),
     op("InstanceNormalization", 6, instance_normalization),
     op("LRN", 1, lrn),
@@ -159,6 +159,12 @@ fn batch_normalization(node: &NodeDef<'_>) -> Outcome<Kernel> {
     let epsilon = f64::from(node.float_or("epsilon", 1e-5));
     let momentum = f64::from(node.float_or("momentum", 0.9));
     let training = node.flag("training_mode");
+    if node.opset < 7 && !node.flag("is_test") {
+        return Err(Fault::Unsupported("training before version 7".to_owned()));
+    }
+    if node.opset < 9 && node.int_or("spatial", 1) == 0 {
+        return Err(Fault::Unsupported("spatial=0".to_owned()));
+    }
     if node.opset < 14 && node.output_count() > 1 {
         return Err(Fault::Unsupported("more than one output before version 14".to_owned()));
     }

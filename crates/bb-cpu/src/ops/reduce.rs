@@ -60,7 +60,19 @@ fn reduce(node: &NodeDef<'_>, reduction: Reduction, axes_input: i64) -> Outcome<
             _ if none_is_noop => Axes::new(),
             _ => (0..rank).collect(),
         };
-        let result = reduce_axes(io, input, &axes, keep, reduction)?;
+        let is_flags =
+            input.dtype() == DataType::Bool && matches!(reduction, Reduction::Max | Reduction::Min);
+        let result = if is_flags {
+            let flags = Tensor::from_buffer(DataType::U8, input.shape().clone(), input.buffer().clone())?;
+            let result = reduce_axes(io, &flags, &axes, keep, reduction)?;
+            let shape = result.shape().clone();
+            let mut bytes = result;
+            // The least of no flags is true.
+            bytes.make_mut::<u8>()?.iter_mut().for_each(|flag| *flag = u8::from(*flag != 0));
+            Tensor::from_buffer(DataType::Bool, shape, bytes.into_buffer())?
+        } else {
+            reduce_axes(io, input, &axes, keep, reduction)?
+        };
         io.emit(0, result);
         Ok(())
     })
