@@ -63,7 +63,10 @@ fn max_pool(node: &NodeDef<'_>) -> Outcome<Kernel> {
         let mut result = io.alloc(input.dtype(), &shape)?;
         if input.dtype() == DataType::F32 && !io.wants(1) {
             let to = result.make_mut::<f32>()?;
-            join_windows(input.as_slice()?, to, &slides, &outputs, f32::LOWEST, f32::most);
+            let mut row = io.alloc(DataType::F32, &row_shape(&slides))?;
+            let joined = (row.make_mut()?, to);
+            join_windows(input.as_slice()?, joined, &slides, &outputs, f32::LOWEST, f32::most);
+            io.pool.put(row);
             io.emit(0, result);
             return Ok(());
         }
@@ -138,7 +141,9 @@ fn average_pool(node: &NodeDef<'_>) -> Outcome<Kernel> {
             }
         });
         let to = result.make_mut::<f32>()?;
-        join_windows(input.as_slice()?, to, &slides, &outputs, 0.0, f32::add);
+        let mut row = io.alloc(DataType::F32, &row_shape(&slides))?;
+        join_windows(input.as_slice()?, (row.make_mut()?, &mut *to), &slides, &outputs, 0.0, f32::add);
+        io.pool.put(row);
         let shares_of_a_plane = shares.as_slice::<f32>()?;
         for plane in to.chunks_exact_mut(shares_of_a_plane.len().max(1)) {
             simd::update(plane, shares_of_a_plane, f32::mul);
@@ -150,10 +155,15 @@ fn average_pool(node: &NodeDef<'_>) -> Outcome<Kernel> {
     .via_f32())
 }
 
-/// Joins the elements that each window meets, line by line.
+/// The shape of one line of an image.
+fn row_shape(slides: &Slides) -> Shape {
+    Shape::from([slides.last().map_or(1, |slide| slide.input)])
+}
+
+/// Joins the elements that each window meets, line by line: those of the same column first, in memory for one row.
 fn join_windows(
     from: &[f32],
-    to: &mut [f32],
+    (row, to): (&mut [f32], &mut [f32]),
     slides: &Slides,
     outputs: &[usize],
     start: f32,
@@ -176,32 +186,32 @@ fn join_windows(
     for from in from.chunks_exact(pixels) {
         for_each(outer_outputs, |place| {
             let Some(to) = lines.next() else { return };
+            row.fill(start);
             for_each(outer_taps, |tap| {
                 let mut begin = 0;
                 for (axis, slide) in outer.iter().enumerate() {
                     let Some(at) = slide.source(place[axis], tap[axis]) else { return };
                     begin += at * strides[axis];
                 }
-                let from = &from[begin..begin + last.input];
-                for tap in 0..last.kernel {
-                    let shift = tap * last.dilation;
-                    let first = last.before.saturating_sub(shift).div_ceil(last.stride).min(width);
-                    let end =
-                        (last.input + last.before).saturating_sub(shift).div_ceil(last.stride).min(width);
-                    if first >= end {
-                        continue;
-                    }
-                    let from = &from[first * last.stride + shift - last.before..];
-                    let to = &mut to[first..end];
-                    if last.stride == 1 {
-                        simd::update(to, from, join);
-                    } else {
-                        for (to, &x) in to.iter_mut().zip(from.iter().step_by(last.stride)) {
-                            *to = join(*to, x);
-                        }
+                simd::update(row, &from[begin..begin + last.input], join);
+            });
+            for tap in 0..last.kernel {
+                let shift = tap * last.dilation;
+                let first = last.before.saturating_sub(shift).div_ceil(last.stride).min(width);
+                let end = (last.input + last.before).saturating_sub(shift).div_ceil(last.stride).min(width);
+                if first >= end {
+                    continue;
+                }
+                let from = &row[first * last.stride + shift - last.before..];
+                let to = &mut to[first..end];
+                if last.stride == 1 {
+                    simd::update(to, from, join);
+                } else {
+                    for (to, &x) in to.iter_mut().zip(from.iter().step_by(last.stride)) {
+                        *to = join(*to, x);
                     }
                 }
-            });
+            }
         });
     }
 }
