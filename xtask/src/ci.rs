@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use crate::step::{self, Step, StepError};
-use crate::{fuzz, python, tidy};
+use crate::{fuzz, onnx_suite, python, tidy};
 
 /// The features that build the tests which need onnxruntime; clippy sees them, `cargo test` leaves them out.
-const LIBRARY_TESTS: &str = "bb-ort/library-tests,bytesandbrains/ort";
+const LIBRARY_TESTS: &str = "bb-ort/library-tests,bb-onnx-tests/library-tests,bytesandbrains/ort";
 
 /// Runs every check but those in `skip`.
 pub(crate) fn run(root: &Path, skip: &[String]) -> Result<(), StepError> {
@@ -40,6 +40,7 @@ fn steps(root: &Path) -> Vec<Step> {
         step::codegen(root, true),
         Step::cargo("clippy", "cargo xtask fix, then by hand", root, &clippy),
         tests(root),
+        onnx_suite::op_table(root, true),
         ort(root),
         decoders(root),
         loom(root),
@@ -78,10 +79,13 @@ pub(crate) fn ort(root: &Path) -> Step {
         mend: "cargo xtask ort",
         action: Box::new(move || {
             let library = python::library(&root)?;
-            let packages = ["--package", "bb-ort", "--features", "library-tests"];
-            let mut command = step::cargo(&root, &["test", "--locked"]);
-            command.args(packages).env(python::LIBRARY_VARIABLE, &library);
-            step::run(command)?;
+            for package in ["bb-ort", "bb-onnx-tests"] {
+                let arguments = ["test", "--locked", "--features", "library-tests", "--package", package];
+                let mut command = step::cargo(&root, &arguments);
+                command.args(["--test", "library"]).env(python::LIBRARY_VARIABLE, &library);
+                step::run(command)?;
+            }
+            onnx_suite::real_models(&root)?;
             Ok(Some(format!("onnxruntime of {}", library.display())))
         }),
     }

@@ -75,8 +75,16 @@ enum Command {
         #[arg(long)]
         failures: bool,
     },
+    /// Writes the book's page of supported ops
+    OpTable {
+        /// Writes nothing, fails where the page is another
+        #[arg(long)]
+        check: bool,
+    },
     /// Fetches onnxruntime with pip and runs the tests of bb-ort that need it
     Ort,
+    /// Fetches two models that Python packages ship and runs them on both backends and onnxruntime
+    RealModels,
     /// Checks dependencies, sources, words, links and licences
     Tidy,
 }
@@ -93,7 +101,9 @@ fn main() -> ExitCode {
         Command::Loom => step::run_all(vec![ci::loom(&root)]),
         Command::Simulate { arguments } => step::run(step::simulate(&root, true, &arguments)),
         Command::OnnxSuite { all, failures } => onnx_suite::run(&root, all, failures),
+        Command::OpTable { check } => step::run_all(vec![onnx_suite::op_table(&root, check)]),
         Command::Ort => step::run_all(vec![ci::ort(&root)]),
+        Command::RealModels => onnx_suite::real_models(&root),
         Command::Tidy => step::run_all(vec![tidy::step(&root), step::codegen(&root, true)]),
     };
     match result {

@@ -31,6 +31,12 @@ use bb_runtime::{
     StateWriter,
 };
 
+/// The ops that [`CpuBackend`] runs, each with a version of its operator set from which on it has the meaning that is
+/// built in; an op whose meaning changed is there once for each meaning.
+pub fn supported_ops() -> Vec<(OpId, i64)> {
+    ops::all().collect()
+}
+
 /// How a [`CpuBackend`] works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuConfig {

@@ -1,27 +1,32 @@
-//! Runs cases on a backend, each guarded against panic and hang, and counts.
+//! Runs cases on a backend, each in a process that it may bring down or keep busy for ever, and counts.
+//!
+//! The process is this package's program with `--worker`: it reads numbers of cases and answers each with a line. One
+//! that ends early or is silent for [`TIME_LIMIT`] has crashed on its case, and the rest goes to a new one.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-use bb_runtime::onnx::{ModelProto, TensorProto, type_proto};
-use bb_runtime::{Backend, BackendError, BackendGraph, Tensor};
+use bb_runtime::Backend;
+use bb_runtime::onnx::ModelProto;
 use prost::Message;
+use thiserror::Error;
 
-use crate::archive::{Case, DataSet};
-use crate::compare::compare;
+use crate::archive::{self, ArchiveError, Case};
+use crate::{case, folder};
 
 /// How long one case may take.
-const TIME_LIMIT: Duration = Duration::from_secs(20);
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// How one case ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// A panic, or no end within the time limit.
+    /// A panic, an abort, or no end within the time limit.
     Crashed(String),
     /// As wanted.
     Passed,
@@ -31,6 +36,34 @@ pub enum Outcome {
     Wrong(String),
 }
 
+/// Why the suite cannot be run.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SuiteError {
+    /// The cases cannot be read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// A worker cannot be started or spoken to.
+    #[error("a worker of {backend} cannot be used: {source}")]
+    Worker {
+        /// The backend.
+        backend: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Which cases, and who runs them.
+#[derive(Clone, Debug)]
+pub struct Suite {
+    /// This package's program.
+    pub program: PathBuf,
+    /// The backend, as `--worker` takes it.
+    pub backend: String,
+    /// A folder of cases; `None`: the node cases.
+    pub folder: Option<PathBuf>,
+}
+
 /// How all cases ended, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -38,60 +71,124 @@ pub struct Report {
     cases: Vec<(Case, String, Outcome)>,
 }
 
-/// Runs all cases on the backends that `make` makes, one for each worker.
-pub fn run<B: Backend>(
-    backend: &str,
-    cases: Vec<Case>,
-    make: impl Fn() -> B + Send + Sync + 'static,
-) -> Report {
-    let make = Arc::new(make);
-    let mut report = Report { backend: backend.to_owned(), cases: Vec::with_capacity(cases.len()) };
-    let mut worker = Worker::start(Arc::clone(&make));
-    for case in cases {
-        let case = Arc::new(case);
-        let outcome = match worker.run(Arc::clone(&case)) {
-            Some(outcome) => outcome,
-            None => {
-                worker = Worker::start(Arc::clone(&make));
-                Outcome::Crashed(format!("no end within {TIME_LIMIT:?}"))
-            }
-        };
-        let op = op_of(&case.model);
-        report.cases.push((Case::clone(&case), op, outcome));
+/// The cases of a folder, or the node cases.
+///
+/// # Errors
+/// [`ArchiveError`].
+pub fn cases(folder: Option<&Path>) -> Result<Vec<Case>, ArchiveError> {
+    match folder {
+        Some(folder) => folder::cases(folder),
+        None => archive::cases(),
     }
-    report
 }
 
-/// A thread that runs case after case; a case that hangs costs the thread, not the run.
+impl Suite {
+    /// Runs all cases.
+    ///
+    /// # Errors
+    /// [`SuiteError`]; a case that fails is no error.
+    pub fn run(&self) -> Result<Report, SuiteError> {
+        let failed = |source| SuiteError::Worker { backend: self.backend.clone(), source };
+        let mut report = Report { backend: self.backend.clone(), cases: Vec::new() };
+        let mut worker: Option<Worker> = None;
+        for (at, case) in cases(self.folder.as_deref())?.into_iter().enumerate() {
+            let mut held = match worker.take() {
+                Some(held) => held,
+                None => Worker::start(self).map_err(failed)?,
+            };
+            let outcome = held.run(at).map_err(failed)?;
+            match &outcome {
+                Outcome::Crashed(_) => held.stop().map_err(failed)?,
+                _ => worker = Some(held),
+            }
+            let op = op_of(&case.model);
+            report.cases.push((case, op, outcome));
+        }
+        Ok(report)
+    }
+}
+
+/// Answers numbers of cases on standard input with lines on standard output.
+///
+/// # Errors
+/// [`SuiteError`].
+pub fn work(name: &str, backend: &dyn Backend, folder: Option<&Path>) -> Result<(), SuiteError> {
+    let failed = |source| SuiteError::Worker { backend: name.to_owned(), source };
+    let cases = cases(folder)?;
+    for line in io::stdin().lock().lines() {
+        let line = line.map_err(failed)?;
+        let case = line.parse().ok().and_then(|at: usize| cases.get(at));
+        let case = case.ok_or_else(|| failed(io::Error::other(format!("no case has number `{line}`"))))?;
+        let (word, text) = match case::run(backend, case) {
+            Outcome::Crashed(text) => ("crashed", text),
+            Outcome::Passed => ("passed", String::new()),
+            Outcome::Unsupported(text) => ("unsupported", text),
+            Outcome::Wrong(text) => ("wrong", text),
+        };
+        let mut out = io::stdout().lock();
+        writeln!(out, "{word} {}", text.replace(['\n', '\r'], " "))
+            .and_then(|()| out.flush())
+            .map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// A process that runs case after case.
 struct Worker {
-    jobs: SyncSender<Arc<Case>>,
-    outcomes: Receiver<Outcome>,
+    child: Child,
+    jobs: ChildStdin,
+    lines: Receiver<io::Result<String>>,
 }
 
 impl Worker {
-    fn start<B: Backend>(make: Arc<impl Fn() -> B + Send + Sync + 'static>) -> Self {
-        let (jobs, incoming) = sync_channel::<Arc<Case>>(1);
-        let (outgoing, outcomes) = sync_channel(1);
+    fn start(suite: &Suite) -> io::Result<Self> {
+        let mut command = Command::new(&suite.program);
+        command.arg("--worker").arg(&suite.backend);
+        if let Some(folder) = &suite.folder {
+            command.arg("--folder").arg(folder);
+        }
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let missing = || io::Error::other("a worker has no pipes");
+        let jobs = child.stdin.take().ok_or_else(missing)?;
+        let answers = BufReader::new(child.stdout.take().ok_or_else(missing)?);
+        let (outgoing, lines) = sync_channel(1);
         std::thread::spawn(move || {
-            let backend = make();
-            for case in incoming {
-                let outcome = catch_unwind(AssertUnwindSafe(|| run_case(&backend, &case)));
-                let outcome = outcome.unwrap_or_else(|panic| {
-                    let text = panic.downcast_ref::<String>().cloned();
-                    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
-                    Outcome::Crashed(text.unwrap_or_else(|| "a panic".to_owned()))
-                });
-                if outgoing.send(outcome).is_err() {
+            for line in answers.lines() {
+                if outgoing.send(line).is_err() {
                     return;
                 }
             }
         });
-        Self { jobs, outcomes }
+        Ok(Self { child, jobs, lines })
     }
 
-    fn run(&self, case: Arc<Case>) -> Option<Outcome> {
-        self.jobs.send(case).ok()?;
-        self.outcomes.recv_timeout(TIME_LIMIT).ok()
+    fn run(&mut self, at: usize) -> io::Result<Outcome> {
+        if let Err(error) = writeln!(self.jobs, "{at}").and_then(|()| self.jobs.flush()) {
+            return Ok(Outcome::Crashed(format!("the worker is gone: {error}")));
+        }
+        let line = match self.lines.recv_timeout(TIME_LIMIT) {
+            Ok(line) => line?,
+            Err(RecvTimeoutError::Timeout) => {
+                return Ok(Outcome::Crashed(format!("no end within {TIME_LIMIT:?}")));
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                return Ok(Outcome::Crashed(format!("the process ended: {}", self.child.wait()?)));
+            }
+        };
+        let (word, text) = line.split_once(' ').unwrap_or((&line, ""));
+        match word {
+            "crashed" => Ok(Outcome::Crashed(text.to_owned())),
+            "passed" => Ok(Outcome::Passed),
+            "unsupported" => Ok(Outcome::Unsupported(text.to_owned())),
+            "wrong" => Ok(Outcome::Wrong(text.to_owned())),
+            _ => Err(io::Error::other(format!("a worker said `{line}`"))),
+        }
+    }
+
+    /// Ends a process that may still be busy.
+    fn stop(mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(|_| ())
     }
 }
 
@@ -101,64 +198,6 @@ fn op_of(model: &[u8]) -> String {
     match graph.node.as_slice() {
         [node] => node.op_type().to_owned(),
         _ => "(several)".to_owned(),
-    }
-}
-
-fn run_case(backend: &impl Backend, case: &Case) -> Outcome {
-    match try_case(backend, case) {
-        Ok(()) => Outcome::Passed,
-        Err(outcome) => outcome,
-    }
-}
-
-fn try_case(backend: &impl Backend, case: &Case) -> Result<(), Outcome> {
-    let model =
-        ModelProto::decode(case.model.as_slice()).map_err(|error| Outcome::Wrong(error.to_string()))?;
-    let graph = BackendGraph::from_model(&model).map_err(refusal)?;
-    if !model.functions.is_empty() {
-        return Err(Outcome::Unsupported("functions of the model".to_owned()));
-    }
-    for value in graph.graph().input.iter().chain(&graph.graph().output) {
-        match value.r#type.as_ref().and_then(|held| held.value.as_ref()) {
-            Some(type_proto::Value::TensorType(_)) => {}
-            _ => return Err(Outcome::Unsupported("values that are no tensors".to_owned())),
-        }
-    }
-    let mut ready = backend.prepare(&graph).map_err(refusal)?;
-    for DataSet { inputs, outputs } in case.sets.values() {
-        let inputs = inputs.values().map(|bytes| tensor(bytes)).collect::<Result<Vec<_>, _>>()?;
-        // Twice, the second time into what the first one gave, and with shapes that are known by then.
-        let mut got = ready.run(&inputs).map_err(refusal)?;
-        for again in [false, true] {
-            if again {
-                ready.run_into(&inputs, &mut got).map_err(refusal)?;
-            }
-            if got.len() != outputs.len() {
-                return Err(Outcome::Wrong(format!("{} outputs instead of {}", got.len(), outputs.len())));
-            }
-            for (place, bytes) in outputs {
-                let want = tensor(bytes)?;
-                compare(&got[*place], &want).map_err(|difference| {
-                    let run = if again { "second" } else { "first" };
-                    Outcome::Wrong(format!("output {place}, {run} run: {difference}"))
-                })?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn tensor(bytes: &[u8]) -> Result<Tensor, Outcome> {
-    let proto = TensorProto::decode(bytes).map_err(|error| Outcome::Wrong(error.to_string()))?;
-    Tensor::from_onnx(&proto).map_err(|error| Outcome::Unsupported(error.to_string()))
-}
-
-fn refusal(error: BackendError) -> Outcome {
-    match error {
-        BackendError::Unsupported { .. } | BackendError::Type { .. } => {
-            Outcome::Unsupported(error.to_string())
-        }
-        other => Outcome::Wrong(other.to_string()),
     }
 }
 
@@ -178,23 +217,27 @@ impl Report {
     pub fn count(&self, wanted: impl Fn(&Case, &Outcome) -> bool) -> usize {
         self.cases.iter().filter(|(case, _, outcome)| wanted(case, outcome)).count()
     }
+
+    /// The line of totals.
+    pub fn totals(&self) -> String {
+        format!(
+            "{}: passed {} of {}, core {} of {}, unsupported {}, wrong {}, crashed {}",
+            self.backend,
+            self.passed().len(),
+            self.cases.len(),
+            self.count(|case, outcome| case.core && *outcome == Outcome::Passed),
+            self.count(|case, _| case.core),
+            self.count(|_, outcome| matches!(outcome, Outcome::Unsupported(_))),
+            self.count(|_, outcome| matches!(outcome, Outcome::Wrong(_))),
+            self.count(|_, outcome| matches!(outcome, Outcome::Crashed(_))),
+        )
+    }
 }
 
 impl fmt::Display for Report {
     /// The line of totals, then one line an op: passed, of how many, unsupported, wrong, crashed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all = self.cases.len();
-        let core = self.count(|case, _| case.core);
-        writeln!(
-            f,
-            "{}: passed {} of {all}, core {} of {core}, unsupported {}, wrong {}, crashed {}",
-            self.backend,
-            self.passed().len(),
-            self.count(|case, outcome| case.core && *outcome == Outcome::Passed),
-            self.count(|_, outcome| matches!(outcome, Outcome::Unsupported(_))),
-            self.count(|_, outcome| matches!(outcome, Outcome::Wrong(_))),
-            self.count(|_, outcome| matches!(outcome, Outcome::Crashed(_))),
-        )?;
+        writeln!(f, "{}", self.totals())?;
         let mut ops: BTreeMap<&str, [usize; 5]> = BTreeMap::new();
         for (_, op, outcome) in &self.cases {
             let row = ops.entry(op).or_default();

@@ -135,6 +135,11 @@ fn entries(op: &OpId) -> impl Iterator<Item = &'static Entry> {
         .filter(|entry| op.domain().as_str() == entry.domain)
 }
 
+/// Every op of the table with the first version of each of its meanings.
+pub(crate) fn all() -> impl Iterator<Item = (OpId, i64)> {
+    TABLE.iter().map(|entry| (OpId::new(entry.domain, entry.name), entry.since))
+}
+
 /// Whether the table has `op` in any version.
 pub(crate) fn is_known(op: &OpId) -> bool {
     entries(op).next().is_some()
