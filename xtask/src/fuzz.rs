@@ -12,7 +12,7 @@ use crate::step::{self, StepError};
 const AT_ONCE: usize = 2;
 
 /// Longest input, by target; the others take libFuzzer's default.
-const LONGEST: [(&str, usize); 3] = [("envelope", 8192), ("node", 2048), ("value", 8192)];
+const LONGEST: [(&str, usize); 4] = [("envelope", 8192), ("model", 4096), ("node", 2048), ("value", 8192)];
 
 /// What one target did.
 struct Outcome {

@@ -4,6 +4,7 @@
 //! Run one with `RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz envelope -- -runs=1000000`.
 
 pub mod components;
+pub mod models;
 #[path = "../../../crates/bb-runtime/tests/node/common/snapshot_file.rs"]
 mod snapshot_file;
 pub mod snapshots;
