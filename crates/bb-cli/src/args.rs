@@ -19,6 +19,15 @@ struct Arguments {
 pub(crate) enum Command {
     /// Trains a model on handwritten digits that are spread over many nodes, in this process
     Demo(DemoArguments),
+    /// Says what an ONNX model is made of, and whether it can be run and trained here
+    Inspect(InspectArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InspectArguments {
+    /// The model
+    #[arg(value_name = "FILE.onnx")]
+    pub(crate) model: PathBuf,
 }
 
 #[derive(Args, Debug)]
@@ -45,9 +54,17 @@ pub(crate) struct DemoArguments {
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     pub(crate) seed: u64,
 
-    /// Trains this model in place of the built-in one: ONNX, 64 inputs a row, 10 outputs
+    /// Trains this model in place of the built-in one: ONNX, 64 numbers a row in any shape, 10 outputs
     #[arg(long, value_name = "FILE.onnx", conflicts_with = "reference")]
     pub(crate) model: Option<PathBuf>,
+
+    /// By what rule the clients change their parameters
+    #[arg(long, value_name = "RULE", value_enum, default_value_t, conflicts_with = "reference")]
+    pub(crate) optimizer: Rule,
+
+    /// The learning rate [default: the rule's: 0.1, 0.05, 0.01, 0.01; 0.2 for the built-in model and sgd]
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true, conflicts_with = "reference")]
+    pub(crate) rate: Option<f64>,
 
     /// Where digits.onnx and digits.svg go
     #[arg(long, value_name = "DIR", default_value = "out")]
@@ -60,6 +77,20 @@ pub(crate) struct DemoArguments {
     /// Runs the fixed workload: every client in every round, one epoch, batch 32, rate 0.1, rows cut in order
     #[arg(long, value_name = "MODEL")]
     pub(crate) reference: Option<Reference>,
+}
+
+/// Optimizers, with the constants of their papers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Rule {
+    /// Plain stochastic gradient descent
+    #[default]
+    Sgd,
+    /// With Nesterov's momentum, 0.9
+    Momentum,
+    /// Adam
+    Adam,
+    /// Adam with decoupled weight decay, 0.01
+    Adamw,
 }
 
 /// The models of the fixed workload.
@@ -97,6 +128,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = std::ffi::OsString>) -> Resu
             arguments.check()?;
             Ok(Parsed::Command(Command::Demo(arguments)))
         }
+        Ok(Arguments { command }) => Ok(Parsed::Command(command)),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Ok(Parsed::Text(error.render().to_string()))
         }
@@ -131,6 +163,10 @@ impl DemoArguments {
         if self.rounds == Some(0) {
             return range("rounds", "at least 1".to_owned(), "0".to_owned());
         }
+        if self.rate.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
+            let got = self.rate.unwrap_or_default().to_string();
+            return range("rate", "a number above 0".to_owned(), got);
+        }
         if !(self.alpha.is_finite() && self.alpha > 0.0) {
             return range("alpha", "a number above 0".to_owned(), self.alpha.to_string());
         }
@@ -140,13 +176,13 @@ impl DemoArguments {
 
 #[cfg(test)]
 mod tests {
-    use super::{Command, Parsed, parse};
+    use super::{Parsed, parse};
 
     fn line(words: &str) -> String {
         match parse(words.split(' ').map(Into::into)) {
             Err(error) => error.to_string(),
             Ok(Parsed::Text(text)) => text,
-            Ok(Parsed::Command(Command::Demo(demo))) => format!("{demo:?}"),
+            Ok(Parsed::Command(command)) => format!("{command:?}"),
         }
     }
 
@@ -157,6 +193,7 @@ mod tests {
             ("bb demo --clients 1438", "--clients must be at most 1437, one row each (got 1438)"),
             ("bb demo --rounds 0", "--rounds must be at least 1 (got 0)"),
             ("bb demo --alpha 0", "--alpha must be a number above 0 (got 0)"),
+            ("bb demo --rate 0", "--rate must be a number above 0 (got 0)"),
             ("bb demo --alpha NaN", "--alpha must be a number above 0 (got NaN)"),
             ("bb demo --alpha=-inf", "--alpha must be a number above 0 (got -inf)"),
         ] {

@@ -9,7 +9,7 @@ use bb_sim::{DigitsWorkload, Partition, Round};
 use bytesandbrains::dsl::Fit;
 use bytesandbrains::{TensorMap, Value};
 
-use crate::args::DemoArguments;
+use crate::args::{DemoArguments, Rule};
 use crate::chart;
 use crate::error::CliError;
 use crate::model::{self, Chosen};
@@ -129,7 +129,14 @@ fn command(arguments: &DemoArguments) -> String {
         (None, model) => {
             let model = model.as_ref().map(|path| format!(" --model {}", path.display())).unwrap_or_default();
             let (alpha, seed) = (arguments.alpha, arguments.seed);
-            format!("bb demo --clients {clients} --rounds {rounds} --alpha {alpha} --seed {seed}{model}")
+            let rule = match arguments.optimizer {
+                Rule::Sgd => String::new(),
+                rule => format!(" --optimizer {rule:?}").to_lowercase(),
+            };
+            let rate = arguments.rate.map(|rate| format!(" --rate {rate}")).unwrap_or_default();
+            format!(
+                "bb demo --clients {clients} --rounds {rounds} --alpha {alpha} --seed {seed}{model}{rule}{rate}"
+            )
         }
     }
 }

@@ -20,6 +20,9 @@ pub(crate) enum CliError {
     /// The built-in model could not be made.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The model file is not one that can be looked at.
+    #[error("{}: {reason}", path.display())]
+    InspectedFile { path: PathBuf, reason: String },
     /// The trained model could not be written as ONNX.
     #[error(transparent)]
     Onnx(#[from] OnnxModelError),
@@ -50,7 +53,7 @@ impl CliError {
     /// 2 for what was typed and the files it names, 1 for everything else.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::ModelFile { .. } | Self::Usage(_) | Self::Write { .. } => 2,
+            Self::InspectedFile { .. } | Self::ModelFile { .. } | Self::Usage(_) | Self::Write { .. } => 2,
             _ => 1,
         }
     }

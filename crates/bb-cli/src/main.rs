@@ -1,9 +1,11 @@
-//! The `bb` command: [`args`] reads the command line, [`demo`] does the work, [`report`] and [`chart`] show it.
+//! The `bb` command: [`args`] reads the command line, [`demo`] and [`inspect`] do the work, [`report`] and [`chart`]
+//! show it.
 
 mod args;
 mod chart;
 mod demo;
 mod error;
+mod inspect;
 mod model;
 mod report;
 
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
 fn run() -> Result<(), CliError> {
     match args::parse(std::env::args_os())? {
         Parsed::Command(Command::Demo(arguments)) => demo::run(&arguments),
+        Parsed::Command(Command::Inspect(arguments)) => inspect::run(&arguments),
         Parsed::Text(text) => Ok(write!(io::stdout().lock(), "{text}")?),
     }
 }

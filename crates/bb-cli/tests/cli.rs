@@ -131,6 +131,77 @@ fn a_model_of_another_shape_is_refused_by_its_name() -> Outcome {
     Ok(())
 }
 
+/// A model that tests of `bb-learn` train.
+fn curve(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../bb-learn/tests/data/curves/{name}.onnx"))
+}
+
+#[test]
+fn networks_of_other_shapes_are_federated_with_one_flag() -> Outcome {
+    for (name, parameters) in
+        [("mlp", "2,410"), ("cnn", "1,490"), ("lstm", "5,706"), ("transformer", "2,698")]
+    {
+        let out = folder(name);
+        let output = bb(&format!("demo --clients 3 --rounds 2 --model {}", curve(name).display()), &out)?;
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        let text = str::from_utf8(&output.stdout)?;
+        assert!(text.contains(&format!("{name}.onnx, {parameters} parameters")), "{text}");
+        let (before, after) = (fs::read(curve(name))?, fs::read(out.join("digits.onnx"))?);
+        assert!(before.len() == after.len() && before != after, "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_optimizer_is_a_flag_and_part_of_the_command_that_does_it_again() -> Outcome {
+    let out = folder("optimizer");
+    let output = bb("demo --clients 2 --rounds 1 --optimizer adamw --rate 0.005", &out)?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = str::from_utf8(&output.stdout)?;
+    assert!(text.contains("--seed 0 --optimizer adamw --rate 0.005"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_model_is_inspected() -> Outcome {
+    let inspect = |path: &Path| Command::new(env!("CARGO_BIN_EXE_bb")).arg("inspect").arg(path).output();
+    let output = inspect(&curve("cnn"))?;
+    assert!(output.status.success() && output.stderr.is_empty());
+    let text = str::from_utf8(&output.stdout)?;
+    for line in [
+        "opset 21",
+        "  image f32[batch,1,8,8]",
+        "  logits f32[batch,10]",
+        "parameters\n  conv1.weight f32[8,1,3,3]",
+        "running moments\n  norm1.running_mean f32[8]",
+        "BatchNormalization × 2",
+        "runs: yes",
+        "trains: yes, 8 parameters of 1442 numbers, compared with `label`",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    let out = folder("inspect");
+    fs::create_dir_all(&out)?;
+    let path = out.join("broken.onnx");
+    let mut model = bytesandbrains::learn::models::Mlp::new([64, 8, 10]).build()?;
+    for node in model.graph.iter_mut().flat_map(|graph| &mut graph.node) {
+        if node.op_type.as_deref() == Some("Relu") {
+            node.op_type = Some("Quux".to_owned());
+        }
+    }
+    let mut bytes = Vec::new();
+    prost::Message::encode(&model, &mut bytes)?;
+    fs::write(&path, bytes)?;
+    let output = inspect(&path)?;
+    let text = str::from_utf8(&output.stdout)?;
+    assert!(output.status.success() && text.contains("ops that the backend does not run\n  Quux"), "{text}");
+    assert!(text.contains("runs: no: ") && text.contains("trains: no: Quux (node"), "{text}");
+    let output = inspect(&out.join("missing.onnx"))?;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(str::from_utf8(&output.stderr)?.contains("missing.onnx"));
+    Ok(())
+}
+
 #[test]
 fn help_and_version_are_on_standard_output() -> Outcome {
     for flag in ["--help", "--version"] {

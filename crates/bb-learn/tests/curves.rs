@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bb_cpu::{CpuBackend, CpuConfig};
 use bb_learn::data::{InMemoryConfig, InMemoryData, digits};
-use bb_learn::onnx_model::{OnnxModel, OnnxModelConfig, OnnxModelOptions, Optimizer, Schedule};
+use bb_learn::onnx_model::{Clip, OnnxModel, OnnxModelConfig, OnnxModelOptions, Optimizer, Schedule};
 use bb_runtime::contracts::Detached;
 use bb_runtime::{Component, DataSource, Model};
 
@@ -82,4 +82,15 @@ fn a_transformer_with_adam_w_and_a_schedule() {
         ..Default::default()
     };
     compare("transformer", options, 1e-5);
+}
+
+#[test]
+fn a_recurrent_network_with_clipped_gradients() {
+    let options = OnnxModelOptions {
+        learning_rate: 0.01,
+        optimizer: Optimizer::adam_w(0.01),
+        clip: Some(Clip::Norm(0.5)),
+        ..Default::default()
+    };
+    compare("lstm", options, 1e-5);
 }

@@ -4,24 +4,27 @@
 
 mod framework_ops;
 mod nodes;
+mod onnx_models;
 mod programs;
 mod snapshots;
 
 /// The chapters that show Rust.
-const CHAPTERS: [(&str, &str); 7] = [
+const CHAPTERS: [(&str, &str); 8] = [
     ("backends.md", include_str!("../../../docs/src/backends.md")),
     ("data-and-models.md", include_str!("../../../docs/src/data-and-models.md")),
     ("first-minute.md", include_str!("../../../docs/src/first-minute.md")),
     ("framework-ops.md", include_str!("../../../docs/src/framework-ops.md")),
     ("nodes.md", include_str!("../../../docs/src/nodes.md")),
+    ("onnx-models.md", include_str!("../../../docs/src/onnx-models.md")),
     ("programs.md", include_str!("../../../docs/src/programs.md")),
     ("snapshots.md", include_str!("../../../docs/src/snapshots.md")),
 ];
 
 /// Code that is compiled.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     include_str!("framework_ops.rs"),
     include_str!("nodes.rs"),
+    include_str!("onnx_models.rs"),
     include_str!("programs.rs"),
     include_str!("snapshots.rs"),
     include_str!("../../../crates/bb-ort/tests/no_library.rs"),

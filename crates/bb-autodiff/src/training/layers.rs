@@ -99,7 +99,7 @@ pub(super) fn for_training(
         Rewrite { b: &builder, opset, nodes: Vec::new(), masks: Vec::new(), next: BTreeMap::new() };
     for node in &graph.node {
         if is_op(node, "BatchNormalization")
-            && node.input.iter().skip(3).take(2).all(|name| moments.contains(name))
+            && node.input.get(3..5).is_some_and(|held| held.iter().all(|name| moments.contains(name)))
         {
             if opset >= 14 { made.batch_normalization(node) } else { made.old_batch_normalization(node)? }
         } else if is_op(node, "Dropout") {

@@ -135,6 +135,20 @@ fn two_layers_that_share_moments_change_them_one_after_the_other() {
 }
 
 #[test]
+fn a_batch_normalization_without_moments_is_left_to_whoever_runs_it() {
+    for kept in [1, 3, 4] {
+        let mut graph = normalized();
+        graph.node[1].input.truncate(kept);
+        let options = TrainingOptions {
+            trainable: bb_autodiff::Trainable::Named(vec!["v".into()]),
+            ..Default::default()
+        };
+        let plan = TrainingPlan::new(&graph, NEWEST, &options).unwrap();
+        assert!(plan.step(None).unwrap().graph.node.iter().any(|node| node.input.len() == kept));
+    }
+}
+
+#[test]
 fn layers_as_written_leave_the_moments_alone() {
     let options = TrainingOptions { layers: Layers::AsWritten, ..Default::default() };
     let plan = TrainingPlan::new(&normalized(), NEWEST, &options).unwrap();

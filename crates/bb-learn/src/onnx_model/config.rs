@@ -73,6 +73,22 @@ impl Default for OnnxModelOptions {
     }
 }
 
+impl OnnxModelOptions {
+    /// What the training plan is made with.
+    pub(super) fn training(&self) -> TrainingOptions {
+        TrainingOptions {
+            clip: self.clip,
+            layers: self.layers,
+            loss: self.loss.clone(),
+            loss_scale: self.loss_scale,
+            optimizer: self.optimizer,
+            precision: self.precision,
+            recompute: self.recompute,
+            trainable: self.trainable.clone(),
+        }
+    }
+}
+
 /// An ONNX model and how it is trained; cheap to clone, all clones share one plan and its graphs.
 ///
 /// ```
@@ -138,17 +154,7 @@ impl OnnxModelConfig {
         {
             return Err(OnnxModelError::NoFloatInitializer);
         }
-        let training = TrainingOptions {
-            clip: options.clip,
-            layers: options.layers,
-            loss: options.loss.clone(),
-            loss_scale: options.loss_scale,
-            optimizer: options.optimizer,
-            precision: options.precision,
-            recompute: options.recompute,
-            trainable: options.trainable.clone(),
-        };
-        let plan = TrainingPlan::of_model(&model, &training)?;
+        let plan = TrainingPlan::of_model(&model, &options.training())?;
         let mut parameters = TensorMap::new();
         for parameter in plan.parameters().iter().chain(plan.buffers()) {
             if !matches!(parameter.dtype, DataType::F32 | DataType::F64) {

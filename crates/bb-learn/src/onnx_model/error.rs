@@ -15,6 +15,9 @@ pub enum OnnxModelError {
     /// Its gradients cannot be made.
     #[error(transparent)]
     Autodiff(#[from] AutodiffError),
+    /// The backend does not prepare a graph.
+    #[error(transparent)]
+    Backend(#[from] bb_runtime::BackendError),
     /// A data source that answers later; a model reads its batches at once.
     #[error("the data source answers later: fit and evaluate need one that answers at once")]
     DataLater,

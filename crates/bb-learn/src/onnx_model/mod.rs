@@ -10,6 +10,7 @@ mod export;
 mod external;
 mod feed;
 mod graphs;
+mod inspection;
 mod model;
 mod parameters;
 mod patch;
@@ -21,5 +22,6 @@ pub use bb_autodiff::{AutodiffError, Clip, Layers, Loss, LossScale, Optimizer, T
 pub use config::{OnnxModelConfig, OnnxModelOptions};
 pub use error::OnnxModelError;
 pub use external::ExternalDataError;
+pub use inspection::{Described, Inspection, read_model};
 pub use model::OnnxModel;
 pub use schedule::Schedule;

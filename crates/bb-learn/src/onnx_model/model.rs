@@ -85,7 +85,6 @@ impl OnnxModel {
         next: &mut Outputs,
     ) -> Result<f64, ComponentError> {
         let run = self.prepared.find(cx, &self.config.0.graphs, (Purpose::Step, Some(batch.rows)))?;
-        self.feed.set_batch(batch)?;
         let options = self.config.options();
         let rate = options.learning_rate * options.schedule.factor(self.steps);
         if options.schedule != Schedule::Constant {
@@ -95,6 +94,7 @@ impl OnnxModel {
             let seed = *self.seed.get_or_insert_with(|| cx.random());
             self.feed.draw(run.masks(), seed, self.steps)?;
         }
+        self.feed.set_batch(batch)?;
         let done = run.run_into(self.feed.for_step(), next);
         self.feed.release();
         done?;
@@ -102,9 +102,13 @@ impl OnnxModel {
         if !loss.is_finite() {
             return Err(OnnxModelError::Diverged { learning_rate: rate, loss }.into());
         }
-        let (parameters, state) = next[1..].split_at_mut(self.config.parameters().len());
-        self.feed.parameters_mut().swap_with_slice(parameters);
-        self.feed.state_mut().swap_with_slice(state);
+        let mut made = next[1..].iter_mut();
+        for (held, next) in self.feed.parameters_mut().iter_mut().zip(made.by_ref()) {
+            std::mem::swap(held, next);
+        }
+        for (held, next) in self.feed.state_mut().iter_mut().zip(made) {
+            std::mem::swap(held, next);
+        }
         self.steps += 1;
         Ok(loss)
     }
@@ -204,11 +208,11 @@ impl Model for OnnxModel {
         batch: &Batch,
     ) -> Result<Answer<TensorMap>, ComponentError> {
         let run = self.prepared.find(cx, &self.config.0.graphs, (Purpose::Gradients, Some(batch.rows)))?;
-        self.feed.set_batch(batch)?;
         if !run.masks().is_empty() {
             let seed = *self.seed.get_or_insert_with(|| cx.random());
             self.feed.draw(run.masks(), seed, self.steps)?;
         }
+        self.feed.set_batch(batch)?;
         let done = run.run(self.feed.for_gradients()).map(drop);
         self.feed.release();
         done?;

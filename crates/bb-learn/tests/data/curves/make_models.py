@@ -55,7 +55,8 @@ class Model:
         features = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", *self.shape])
         logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", CLASSES])
         graph = helper.make_graph(self.nodes, self.name, [features], [logits], self.initializers)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+        opsets = [helper.make_opsetid("", OPSET)]
+        model = helper.make_model(graph, producer_name="make_models.py", opset_imports=opsets)
         model.ir_version = 10
         onnx.checker.check_model(model, full_check=True)
         onnx.save(model, Path(__file__).parent / f"{self.name}.onnx")
