@@ -18,7 +18,9 @@ mod prepared;
 mod schedule;
 mod spare;
 
-pub use bb_autodiff::{AutodiffError, Clip, Layers, Loss, LossScale, Optimizer, Trainable};
+pub use bb_autodiff::{
+    AutodiffError, Clip, Layers, Loss, LossScale, Optimizer, Precision, Recompute, Trainable,
+};
 pub use config::{OnnxModelConfig, OnnxModelOptions};
 pub use error::OnnxModelError;
 pub use external::ExternalDataError;
