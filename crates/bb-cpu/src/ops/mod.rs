@@ -37,7 +37,6 @@ pub(crate) mod types;
 mod wide;
 pub(crate) mod window;
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use bb_runtime::OpId;

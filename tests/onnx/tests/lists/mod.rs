@@ -1,5 +1,7 @@
 //! Compares what a backend passes with its committed list under `expected/`.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use bb_onnx_tests::suite::{Outcome, Suite};
 
 /// Rewrites the lists instead of comparing: `BB_BLESS=1 cargo test -p bb-onnx-tests`.
