@@ -109,14 +109,14 @@ fn a_message_that_waits_to_be_sent_goes_out_once_more_and_says_so() {
     for counter in 1..8 {
         handle.deliver_inbound(peer(2), &message(&model, counter, Value::I64(1)).encode()).unwrap();
     }
-    // A full queue is answered with a notice, which waits for the step.
-    node.deliver_inbound(peer(3), &message(&model, 1, Value::I64(1)).encode()).unwrap();
+    // Who fills the queue is answered with a notice, which waits for the step.
+    node.deliver_inbound(peer(2), &message(&model, 8, Value::I64(1)).encode()).unwrap();
     assert_eq!(node.engine_stats().outbound, 1);
     let mut twin = twin(&node, &model);
     for (node, again) in [(&mut node, false), (&mut twin, true)] {
         let steps = node.step(at(1));
         let marked = steps.iter().find_map(|step| match step {
-            EngineStep::SendEnvelope { peer: to, redelivered, .. } if *to == peer(3) => Some(*redelivered),
+            EngineStep::SendEnvelope { peer: to, redelivered, .. } if *to == peer(2) => Some(*redelivered),
             _ => None,
         });
         assert_eq!(marked, Some(again), "{steps:?}");
