@@ -2,7 +2,6 @@
 //!
 //! Blocks that other packages already run — a backend of one's own, the examples of the facade — are looked for there.
 
-mod framework_ops;
 mod nodes;
 mod onnx_models;
 mod programs;
@@ -22,7 +21,6 @@ const CHAPTERS: [(&str, &str); 8] = [
 
 /// Code that is compiled.
 const SOURCES: [&str; 9] = [
-    include_str!("framework_ops.rs"),
     include_str!("nodes.rs"),
     include_str!("onnx_models.rs"),
     include_str!("programs.rs"),
@@ -31,6 +29,7 @@ const SOURCES: [&str; 9] = [
     include_str!("../../../crates/bytesandbrains/examples/federated.rs"),
     include_str!("../../../crates/bytesandbrains/examples/quickstart.rs"),
     include_str!("../../../examples/toy-backend/src/lib.rs"),
+    include_str!("../gossip_has_no_server.rs"),
 ];
 
 /// Lines that say something, without the spaces around them.

@@ -1,25 +1,7 @@
-//! Programs: a module on one node, one that asks, one that sends.
+//! Programs: one that asks, one that sends, and how they are compiled.
 
 use bb_tests::Error;
 use bytesandbrains::prelude::*;
-
-struct Dense {
-    compute: BackendSlot,
-}
-
-impl Module for Dense {
-    fn name(&self) -> &str {
-        "Dense"
-    }
-
-    fn body(&self, g: &mut Graph) {
-        let x = g.input("x");
-        let w = g.constant(Tensor::from_rows([[1.0_f32, -1.0], [0.5, 2.0]]));
-        let y = self.compute.matmul(g, x, w);
-        let y = self.compute.relu(g, y);
-        g.output("y", y);
-    }
-}
 
 /// Asks a sample of the clients, and folds their answers.
 struct Round {
@@ -113,7 +95,6 @@ fn a_program_has_a_target_for_each_class_that_it_names() -> Result<(), Error> {
         aggregator: AggregatorSlot::named("aggregator"),
         clients: PeerSelectorSlot::named("clients"),
     };
-    assert_eq!(targets(&compile(&Dense { compute: BackendSlot::named("compute") })?), ["Dense"]);
     assert_eq!(targets(&compile(&round)?), ["Round.server", "Round.client"]);
     assert_eq!(targets(&compile(&HandOn { model, view })?), ["HandOn"]);
     Ok(())
