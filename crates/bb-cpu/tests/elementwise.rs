@@ -21,6 +21,11 @@ fn integers_wrap_and_divide_without_panic() {
     let b = Tensor::from_slice([3], &[-1_i64, 0, 2]).unwrap();
     let quotient = run(node("Div", &["a", "b"], &["c"]), &[a, b]).unwrap();
     assert_eq!(quotient[0].as_slice::<i64>().unwrap(), [i64::MIN, 0, -3]);
+    for op in ["Abs", "Neg", "ReduceL1"] {
+        let least = Tensor::from_slice([1], &[i64::MIN]).unwrap();
+        let result = run(node(op, &["a"], &["c"]), &[least]).unwrap();
+        assert_eq!(result[0].as_slice::<i64>().unwrap(), [i64::MIN], "{op}");
+    }
 }
 
 #[test]

@@ -320,7 +320,7 @@ fn unary_number(op: Unary) -> Outcome<Kernel> {
     Ok(Kernel::new(move |io| {
         let input = io.take(0)?;
         let result = by_number!(input.dtype(), T => match op {
-            Unary::Abs => map::<T>(io, input, T::abs),
+            Unary::Abs => map::<T>(io, input, Number::abs),
             Unary::Neg => map::<T>(io, input, |x| x.neg()),
             Unary::Relu => map::<T>(io, input, |x| if x.below_zero() { T::ZERO } else { x }),
             Unary::Sign => map::<T>(io, input, |x| x.sign()),

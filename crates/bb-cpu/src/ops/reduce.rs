@@ -122,7 +122,7 @@ pub(crate) fn reduce_axes(
         let to = result.make_mut::<T>()?;
         let blocks = if axes.is_empty() { Some((from.len(), 1, 1)) } else { blocks(extents, axes) };
         match reduction {
-            Reduction::L1 => fold_into(from, to, extents, &kept, blocks, T::ZERO, T::abs, T::add)?,
+            Reduction::L1 => fold_into(from, to, extents, &kept, blocks, T::ZERO, Number::abs, T::add)?,
             Reduction::L2 | Reduction::SumSquare => {
                 fold_into(from, to, extents, &kept, blocks, T::ZERO, |x| x.mul(x), T::add)?;
             }
