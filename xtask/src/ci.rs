@@ -127,7 +127,7 @@ pub(crate) fn loom(root: &Path) -> Step {
     }
 }
 
-/// Every fuzz target for a short while, where cargo-fuzz is installed.
+/// The fuzz targets for a short while, and the committed models again, where cargo-fuzz is installed.
 fn fuzz(root: &Path) -> Step {
     const SECONDS: u64 = 30;
     // Models reach every kernel, so that a few seconds find by chance or not at all; what was found is replayed.
