@@ -322,11 +322,9 @@ impl Step {
             clear(hands, pool);
             return Err(error);
         }
-        for (at, tensor) in hands.outputs.drain(..).enumerate() {
-            let Some(tensor) = tensor else { continue };
-            match self.outputs.get(at).copied().flatten() {
-                Some(slot) => slots[slot as usize] = Some(tensor),
-                None => pool.put(tensor),
+        for (at, output) in hands.outputs.iter_mut().enumerate() {
+            if let (Some(slot), true) = (self.outputs.get(at).copied().flatten(), output.is_some()) {
+                slots[slot as usize] = output.take();
             }
         }
         clear(hands, pool);
@@ -341,8 +339,11 @@ impl Step {
 
 /// Gives back what a kernel left.
 fn clear(hands: &mut Hands, pool: &mut Pool) {
-    for tensor in hands.dying.drain(..).chain(hands.outputs.drain(..)).flatten() {
-        pool.put(tensor);
+    for held in [&mut hands.dying, &mut hands.outputs] {
+        for tensor in held.iter_mut().filter_map(Option::take) {
+            pool.put(tensor);
+        }
+        held.clear();
     }
 }
 

@@ -146,6 +146,48 @@ pub(crate) fn update<T: Copy, B: Copy>(to: &mut [T], b: &[B], f: impl Fn(T, B) -
     run::<T, _>(job.to.len(), job)
 }
 
+struct Pick<'a, T> {
+    from: &'a [T],
+    step: usize,
+    to: &'a mut [T],
+}
+
+impl<T: Copy> WithSimd for Pick<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        pick_inline(self.from, self.step, self.to);
+    }
+}
+
+/// [`pick`], to be compiled into a loop for vectors.
+#[inline(always)]
+pub(crate) fn pick_inline<T: Copy>(from: &[T], step: usize, to: &mut [T]) {
+    if step != 2 {
+        for (to, &from) in to.iter_mut().zip(from.iter().step_by(step)) {
+            *to = from;
+        }
+        return;
+    }
+    // Pairs are what compilers make shuffles of.
+    let (pairs, rest) = from.as_chunks::<2>();
+    let last = to.len().min(pairs.len());
+    for (to, pair) in to.iter_mut().zip(pairs) {
+        *to = pair[0];
+    }
+    if let (Some(to), Some(&from)) = (to.get_mut(last), rest.first()) {
+        *to = from;
+    }
+}
+
+/// `to[i] = from[i · step]`.
+#[inline]
+pub(crate) fn pick<T: Copy>(from: &[T], step: usize, to: &mut [T]) {
+    let job = Pick { from, step, to };
+    run::<T, _>(job.to.len(), job)
+}
+
 /// Lanes of a fold; fixed, so that the order of additions does not depend on the machine.
 const LANES: usize = 16;
 

@@ -92,9 +92,9 @@ pub(crate) enum Right<'a> {
 pub(crate) struct Finish<'a> {
     /// Added to each row.
     pub(crate) bias: Option<&'a [f32]>,
-    /// This factor times what the result held before is added.
+    /// This factor times what the result held before is added, after the bias.
     pub(crate) held: f32,
-    /// The least and the greatest result.
+    /// The least and the greatest result, of all that.
     pub(crate) bounds: Option<(f32, f32)>,
 }
 
@@ -276,20 +276,13 @@ impl Tiles<'_> {
         mut sums: [[S::f32s; V]; R],
     ) {
         let (m, _, n) = self.extents;
-        let Finish { bias, held, bounds } = self.finish;
-        if let Some(bias) = bias {
+        let finish = self.finish;
+        if let Some(bias) = finish.bias {
             for (sums, &bias) in sums.iter_mut().zip(&bias[first..]) {
                 let bias = simd.splat_f32s(bias);
                 for sum in sums {
                     *sum = simd.add_f32s(*sum, bias);
                 }
-            }
-        }
-        if let Some((least, most)) = bounds {
-            let (least, most) = (simd.splat_f32s(least), simd.splat_f32s(most));
-            for sum in sums.as_flattened_mut() {
-                // With the sum as second operand, what is not a number stays so.
-                *sum = simd.min_f32s(most, simd.max_f32s(least, *sum));
             }
         }
         let places = self.to.len() / m;
@@ -302,18 +295,44 @@ impl Tiles<'_> {
             let kept = length.min(self.grid.width.saturating_sub(within));
             if let (Some(start), 1..) = (self.grid.lines[line], kept) {
                 for (row, sums) in sums.iter().enumerate().take(count) {
-                    let from = &bytemuck::cast_slice::<S::f32s, f32>(sums)[at - column..][..kept];
                     let to = &mut self.to[(first + row) * places + start + within..][..kept];
-                    if held == 0.0 {
-                        to.copy_from_slice(from);
-                    } else {
-                        for (to, &sum) in to.iter_mut().zip(from) {
-                            *to = sum + held * *to;
+                    if kept == V * S::F32_LANES {
+                        // All of the panel: one store a vector.
+                        for (to, &sum) in S::as_mut_simd_f32s(to).0.iter_mut().zip(sums) {
+                            *to = finish.of(simd, sum, *to);
                         }
+                        continue;
+                    }
+                    let from = &bytemuck::cast_slice::<S::f32s, f32>(sums)[at - column..][..kept];
+                    for (to, from) in to.chunks_mut(S::F32_LANES).zip(from.chunks(S::F32_LANES)) {
+                        let held = if finish.held == 0.0 {
+                            simd.splat_f32s(0.0)
+                        } else {
+                            simd.partial_load_f32s(to)
+                        };
+                        let sum = finish.of(simd, simd.partial_load_f32s(from), held);
+                        simd.partial_store_f32s(to, sum);
                     }
                 }
             }
             at += length;
+        }
+    }
+}
+
+impl Finish<'_> {
+    /// A sum, its bias added, as it is stored where `held` stood before.
+    #[inline(always)]
+    fn of<S: Simd>(&self, simd: S, mut sum: S::f32s, held: S::f32s) -> S::f32s {
+        if self.held != 0.0 {
+            sum = simd.add_f32s(sum, simd.mul_f32s(simd.splat_f32s(self.held), held));
+        }
+        match self.bounds {
+            // With the sum as second operand, what is not a number stays so.
+            Some((least, most)) => {
+                simd.min_f32s(simd.splat_f32s(most), simd.max_f32s(simd.splat_f32s(least), sum))
+            }
+            None => sum,
         }
     }
 }

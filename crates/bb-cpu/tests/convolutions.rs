@@ -133,6 +133,70 @@ fn a_normalization_and_an_activation_within_a_convolution_change_nothing() {
 }
 
 #[test]
+fn a_sum_and_an_activation_within_a_convolution_change_nothing() {
+    // The tensor that is added: an input, one that dies there, the image itself, one that is broadcast, the weights.
+    for (other, channels, extents) in [
+        ("z", 5, vec![2, 5, 9, 21]),
+        ("dying", 5, vec![2, 5, 9, 21]),
+        ("x", 5, vec![2, 5, 9, 21]),
+        ("z", 5, vec![5, 1, 1]),
+        ("dying", 5, vec![1, 5, 1, 1]),
+        ("w", 1, vec![1]),
+    ] {
+        for (first, normalized) in [(true, true), (false, true), (true, false), (false, false)] {
+            let conv = with_ints(node("Conv", &["x", "w"], &["c"]), "pads", &[1, 1, 1, 1]);
+            let conv = with_int(conv, "group", if channels == 1 { 1 } else { 5 });
+            let made = if normalized { "n" } else { "c" };
+            let mut nodes = vec![node("Neg", &["z"], &["dying"]), conv];
+            if normalized {
+                nodes.push(node("BatchNormalization", &["c", "scale", "shift", "mean", "variance"], &["n"]));
+            }
+            nodes.push(node("Add", &if first { [made, other] } else { [other, made] }, &["s"]));
+            nodes.push(node("Relu", &["s"], &["y"]));
+            let names = ["x", "w", "z", "scale", "shift", "mean", "variance"];
+            let graph = graph(nodes, &names, &["y"], 15);
+            let image = if channels == 1 { [1, 1, 3, 3] } else { [2, 5, 9, 21] };
+            let variance: Vec<f32> = numbers(channels, 7).iter().map(|x| x.abs() + 0.1).collect();
+            let inputs = [
+                single(&image, 1),
+                single(&[channels, 1, 3, 3], 2),
+                single(&extents, 3),
+                single(&[channels], 4),
+                single(&[channels], 5),
+                single(&[channels], 6),
+                Tensor::from_slice([channels], &variance).unwrap(),
+            ];
+            // In `f64` the nodes run one by one.
+            let want = prepare(&graph).unwrap().run(&inputs.each_ref().map(double)).unwrap();
+            let mut ready = prepare(&graph).unwrap();
+            let of = format!("{other} of shape {extents:?}, first {first}, normalized {normalized}");
+            let mut got = ready.run(&inputs).unwrap();
+            assert_close(&got[0], &want[0], &of);
+            ready.run_into(&inputs, &mut got).unwrap();
+            assert_close(&got[0], &want[0], &format!("again, {of}"));
+        }
+    }
+}
+
+#[test]
+fn two_convolutions_that_are_added_give_their_sum() {
+    let nodes = vec![
+        with_ints(node("Conv", &["x", "w"], &["a"]), "pads", &[1, 1, 1, 1]),
+        node("Conv", &["x", "v"], &["b"]),
+        node("Sum", &["a", "b"], &["s"]),
+        node("Clip", &["s", "least", "most"], &["y"]),
+    ];
+    let graph = graph(nodes, &["x", "w", "v", "least", "most"], &["y"], 15);
+    let bounds = [Tensor::scalar(-0.25_f32), Tensor::scalar(0.5_f32)];
+    let [least, most] = bounds;
+    let inputs =
+        [single(&[1, 3, 12, 30], 1), single(&[7, 3, 3, 3], 2), single(&[7, 3, 1, 1], 3), least, most];
+    let want = prepare(&graph).unwrap().run(&inputs.each_ref().map(double)).unwrap();
+    assert!(want[0].as_slice::<f64>().unwrap().iter().any(|&x| -0.25 < x && x < 0.5));
+    assert_close(&prepare(&graph).unwrap().run(&inputs).unwrap()[0], &want[0], "a sum of two");
+}
+
+#[test]
 fn weights_that_change_from_run_to_run_are_read_anew() {
     let (graph, mut parameters) = layer(node("Relu", &["n"], &["y"]), false);
     let mut ready = prepare(&graph).unwrap();

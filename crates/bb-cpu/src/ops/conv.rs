@@ -32,7 +32,8 @@ fn conv(node: &NodeDef<'_>) -> Outcome<Kernel> {
         if input.dtype() == DataType::F32 {
             let bias = bias.map(Tensor::as_slice).transpose()?;
             let epoch = io.epoch(1..io.input_count());
-            let result = layer.run(io, input, Weights { weight, bias, norm: None, bounds: None, epoch })?;
+            let result =
+                layer.run(io, input, Weights { weight, bias, norm: None, bounds: None, epoch }, None)?;
             io.emit(0, result);
             return Ok(());
         }

@@ -3,17 +3,19 @@
 //! The image is copied once into lines with their padding, an axis with stride `s` split into `s` images of every
 //! `s`-th line. There each tap of the window is the image read from another offset on, so that the convolution is a
 //! product of the weights with shifted images; columns where a window would run over the end of a line are dropped
-//! when results are stored. A normalization and bounds that follow the convolution are part of its weights and of
-//! its store.
+//! when results are stored. A normalization that follows the convolution is part of its weights; a tensor that is
+//! added and bounds are part of its store.
 
 use bb_runtime::{DataType, Shape, Tensor};
 use smallvec::SmallVec;
 
+use super::elementwise::own;
 use super::window::{Slides, Window, for_each};
 use crate::fault::{Fault, Outcome};
-use crate::io::Io;
+use crate::io::{In, Io};
 use crate::pool::Pool;
 use crate::shape::{self, Axes};
+use crate::simd;
 use crate::tiles::{self, Finish, Grid, Left, Right, SLACK, Tiles};
 
 /// What a layer computes with beside the image.
@@ -87,24 +89,41 @@ impl Layer {
         Self { window, groups, threads, plan, left, bias: Vec::new(), factors: Vec::new(), epoch }
     }
 
-    /// The convolution of an image in `f32`.
+    /// Plans for these shapes; gives the result's.
+    pub(crate) fn plan(&mut self, pool: &Pool, input: &Shape, weight: &Shape) -> Outcome<&Shape> {
+        if self.plan.as_ref().is_some_and(|plan| plan.input == *input && plan.weight == *weight) {
+            return self.plan.as_ref().map(|plan| &plan.result).ok_or_else(unplanned);
+        }
+        self.epoch = None;
+        let plan = Plan::new(&self.window, self.groups, input, weight, pool)?;
+        Ok(&self.plan.insert(plan).result)
+    }
+
+    /// The convolution of an image in `f32`, added to a tensor of the result's shape if there is one.
     pub(crate) fn run(
         &mut self,
         io: &mut Io<'_, '_>,
         input: &Tensor,
         weights: Weights<'_>,
+        added: Option<In<'_>>,
     ) -> Outcome<Tensor> {
-        let is_planned = |plan: &Plan| plan.input == *input.shape() && plan.weight == *weights.weight.shape();
-        if !self.plan.as_ref().is_some_and(is_planned) {
-            self.epoch = None;
-            let (image, weight) = (input.shape(), weights.weight.shape());
-            self.plan = Some(Plan::new(&self.window, self.groups, image, weight, io.pool)?);
-        }
+        self.plan(io.pool, input.shape(), weights.weight.shape())?;
         if self.epoch.is_none() || self.epoch != weights.epoch {
             self.pack(&weights)?;
         }
-        let Some(plan) = &self.plan else { return Err(Fault::shape("the convolution is not planned")) };
-        let mut result = io.alloc(DataType::F32, &plan.result)?;
+        let plan = self.plan.as_ref().ok_or_else(unplanned)?;
+        let held = if added.is_some() { 1.0 } else { 0.0 };
+        let mut result = match added {
+            Some(added) if *added.shape() == plan.result => own(io, added)?,
+            Some(added) => {
+                return Err(Fault::shape(format!(
+                    "{} is added to a result of shape {}",
+                    added.shape(),
+                    plan.result
+                )));
+            }
+            None => io.alloc(DataType::F32, &plan.result)?,
+        };
         let mut copy = match plan.plain {
             true => None,
             false => Some(io.alloc(DataType::F32, &Shape::from([plan.channels * plan.plane + SLACK]))?),
@@ -131,7 +150,7 @@ impl Layer {
                 right,
                 extents: (own, plan.taps, plan.span),
                 grid: Grid { line: plan.line, width: plan.width, lines: &plan.lines },
-                finish: Finish { bias, held: 0.0, bounds: weights.bounds },
+                finish: Finish { bias, held, bounds: weights.bounds },
                 to: &mut to[part * own * plan.places..][..own * plan.places],
                 threads: self.threads,
                 scratch: &mut io.hands.workspace.panel,
@@ -147,7 +166,7 @@ impl Layer {
     }
 
     fn pack(&mut self, weights: &Weights<'_>) -> Outcome {
-        let Some(plan) = &self.plan else { return Err(Fault::shape("the convolution is not planned")) };
+        let plan = self.plan.as_ref().ok_or_else(unplanned)?;
         let filters = plan.filters * self.groups;
         let fits = |list: &[f32]| list.len() == filters;
         let norm_fits = weights.norm.is_none_or(|norm| {
@@ -321,9 +340,7 @@ impl Plan {
             if self.step == 1 {
                 middle.copy_from_slice(&from[..copied.count]);
             } else {
-                for (to, &x) in middle.iter_mut().zip(from.iter().step_by(self.step)) {
-                    *to = x;
-                }
+                simd::pick(from, self.step, middle);
             }
         }
     }
@@ -331,4 +348,8 @@ impl Plan {
 
 fn too_large() -> Fault {
     Fault::shape("the padded image is larger than memory")
+}
+
+fn unplanned() -> Fault {
+    Fault::shape("the convolution is not planned")
 }

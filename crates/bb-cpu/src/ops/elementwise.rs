@@ -177,7 +177,8 @@ pub(crate) fn own(io: &mut Io<'_, '_>, input: In<'_>) -> Outcome<Tensor> {
     }
 }
 
-fn copy(io: &mut Io<'_, '_>, tensor: &Tensor) -> Outcome<Tensor> {
+/// A tensor in new memory.
+pub(crate) fn copy(io: &mut Io<'_, '_>, tensor: &Tensor) -> Outcome<Tensor> {
     let mut own = io.alloc(tensor.dtype(), tensor.shape())?;
     own.buffer_mut().make_mut().copy_from_slice(tensor.as_bytes());
     Ok(own)
@@ -242,8 +243,12 @@ pub(super) fn binary_new<T: Element, R: Element>(
     b: &Tensor,
     f: impl Fn(T, T) -> R + Copy,
 ) -> Outcome<Tensor> {
-    let shape =
-        if a.shape() == b.shape() { a.shape().clone() } else { shape::broadcast(a.shape(), b.shape())? };
+    if a.shape() == b.shape() {
+        let mut result = io.alloc(R::DTYPE, a.shape())?;
+        simd::map2(a.as_slice::<T>()?, b.as_slice::<T>()?, result.make_mut::<R>()?, f);
+        return Ok(result);
+    }
+    let shape = shape::broadcast(a.shape(), b.shape())?;
     let mut result = io.alloc(R::DTYPE, &shape)?;
     broadcast_into(
         a.as_slice::<T>()?,
@@ -266,10 +271,6 @@ fn broadcast_into<T: Copy, R>(
     shape: &Shape,
     f: impl Fn(T, T) -> R + Copy,
 ) -> Outcome {
-    if a_shape == b_shape {
-        simd::map2(a, b, to, f);
-        return Ok(());
-    }
     let walk = Walk::new(
         shape,
         [

@@ -14,7 +14,7 @@ mod control;
 pub(crate) mod conv;
 pub(crate) mod convolve;
 mod einsum;
-mod elementwise;
+pub(crate) mod elementwise;
 mod gemm;
 mod index;
 pub(crate) mod layout;

@@ -1,10 +1,11 @@
 //! Pools: the largest, the mean or the norm of each window.
 
 use bb_runtime::{DataType, Shape};
+use pulp::{Arch, Simd, WithSimd};
 use smallvec::SmallVec;
 
 use super::types::{Number, by_float, by_number};
-use super::window::{Slides, Window, for_each};
+use super::window::{Slide, Slides, Window, for_each};
 use super::{Entry, Kernel, op};
 use crate::fault::{Fault, Outcome};
 use crate::node::NodeDef;
@@ -18,6 +19,9 @@ pub(super) const OPS: &[Entry] = &[
     op("LpPool", 2, lp_pool),
     op("MaxPool", 1, max_pool),
 ];
+
+/// Strides up to this one are taken by computing a window at every column.
+const WIDE_STRIDE: usize = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pooling {
@@ -63,10 +67,10 @@ fn max_pool(node: &NodeDef<'_>) -> Outcome<Kernel> {
         let mut result = io.alloc(input.dtype(), &shape)?;
         if input.dtype() == DataType::F32 && !io.wants(1) {
             let to = result.make_mut::<f32>()?;
-            let mut row = io.alloc(DataType::F32, &row_shape(&slides))?;
-            let joined = (row.make_mut()?, to);
+            let mut rows = io.alloc(DataType::F32, &row_shape(&slides)?)?;
+            let joined = (rows.make_mut()?, to);
             join_windows(input.as_slice()?, joined, &slides, &outputs, f32::LOWEST, f32::most);
-            io.pool.put(row);
+            io.pool.put(rows);
             io.emit(0, result);
             return Ok(());
         }
@@ -141,9 +145,9 @@ fn average_pool(node: &NodeDef<'_>) -> Outcome<Kernel> {
             }
         });
         let to = result.make_mut::<f32>()?;
-        let mut row = io.alloc(DataType::F32, &row_shape(&slides))?;
-        join_windows(input.as_slice()?, (row.make_mut()?, &mut *to), &slides, &outputs, 0.0, f32::add);
-        io.pool.put(row);
+        let mut rows = io.alloc(DataType::F32, &row_shape(&slides)?)?;
+        join_windows(input.as_slice()?, (rows.make_mut()?, &mut *to), &slides, &outputs, 0.0, f32::add);
+        io.pool.put(rows);
         let shares_of_a_plane = shares.as_slice::<f32>()?;
         for plane in to.chunks_exact_mut(shares_of_a_plane.len().max(1)) {
             simd::update(plane, shares_of_a_plane, f32::mul);
@@ -155,21 +159,25 @@ fn average_pool(node: &NodeDef<'_>) -> Outcome<Kernel> {
     .via_f32())
 }
 
-/// The shape of one line of an image.
-fn row_shape(slides: &Slides) -> Shape {
-    Shape::from([slides.last().map_or(1, |slide| slide.input)])
+/// The shape of the memory that [`join_windows`] works in: two lines, as wide as all windows with their padding reach.
+fn row_shape(slides: &Slides) -> Outcome<Shape> {
+    let reach = slides.last().map_or(Some(0), |last| {
+        let span = last.output.checked_mul(last.stride)?;
+        let reach = (last.kernel.max(1) - 1).checked_mul(last.dilation)?;
+        span.checked_add(reach)?.max(last.input.checked_add(last.before)?).checked_mul(2)
+    });
+    Ok(Shape::from([reach.ok_or_else(|| Fault::shape("the windows are larger than memory"))?]))
 }
 
-/// Joins the elements that each window meets, line by line: those of the same column first, in memory for one row.
+/// Joins the elements that each window meets, line by line: those of the same column first, in memory for two lines.
 fn join_windows(
     from: &[f32],
-    (row, to): (&mut [f32], &mut [f32]),
+    (rows, to): (&mut [f32], &mut [f32]),
     slides: &Slides,
     outputs: &[usize],
     start: f32,
     join: impl Fn(f32, f32) -> f32 + Copy,
 ) {
-    to.fill(start);
     let inputs: SmallVec<[usize; 3]> = slides.iter().map(|slide| slide.input).collect();
     let taps: SmallVec<[usize; 3]> = slides.iter().map(|slide| slide.kernel).collect();
     let (Some((last, outer)), Some((&width, outer_outputs)), Some((_, outer_taps))) =
@@ -180,39 +188,89 @@ fn join_windows(
     let strides = shape::strides(&inputs);
     let pixels: usize = inputs.iter().product();
     if pixels == 0 || width == 0 {
-        return;
+        return to.fill(start);
     }
+    rows.fill(start);
+    let (row, wide) = rows.split_at_mut(rows.len() / 2);
     let mut lines = to.chunks_exact_mut(width);
+    let mut met: SmallVec<[&[f32]; 8]> = SmallVec::new();
     for from in from.chunks_exact(pixels) {
         for_each(outer_outputs, |place| {
             let Some(to) = lines.next() else { return };
-            row.fill(start);
+            met.clear();
             for_each(outer_taps, |tap| {
                 let mut begin = 0;
                 for (axis, slide) in outer.iter().enumerate() {
                     let Some(at) = slide.source(place[axis], tap[axis]) else { return };
                     begin += at * strides[axis];
                 }
-                simd::update(row, &from[begin..begin + last.input], join);
+                met.push(&from[begin..begin + last.input]);
             });
-            for tap in 0..last.kernel {
-                let shift = tap * last.dilation;
-                let first = last.before.saturating_sub(shift).div_ceil(last.stride).min(width);
-                let end = (last.input + last.before).saturating_sub(shift).div_ceil(last.stride).min(width);
-                if first >= end {
-                    continue;
-                }
-                let from = &row[first * last.stride + shift - last.before..];
-                let to = &mut to[first..end];
-                if last.stride == 1 {
-                    simd::update(to, from, join);
-                } else {
-                    for (to, &x) in to.iter_mut().zip(from.iter().step_by(last.stride)) {
+            let line = Line { met: &met, slide: last, start, row: &mut *row, wide: &mut *wide, to, join };
+            Arch::new().dispatch(line);
+        });
+    }
+}
+
+/// One line of a pool's result.
+struct Line<'a, F> {
+    /// The image's lines that its windows meet.
+    met: &'a [&'a [f32]],
+    slide: &'a Slide,
+    start: f32,
+    /// Holds `start` where there is padding.
+    row: &'a mut [f32],
+    wide: &'a mut [f32],
+    to: &'a mut [f32],
+    join: F,
+}
+
+impl<F: Fn(f32, f32) -> f32 + Copy> WithSimd for Line<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { met, slide, start, row, wide, to, join } = self;
+        let Slide { input, stride, before, kernel, dilation, .. } = *slide;
+        let image = &mut row[before..before + input];
+        match met.split_first() {
+            None => image.fill(start),
+            Some((first, rest)) => {
+                image.copy_from_slice(first);
+                for line in rest {
+                    for (to, &x) in image.iter_mut().zip(*line) {
                         *to = join(*to, x);
                     }
                 }
             }
-        });
+        }
+        if stride > WIDE_STRIDE || kernel == 0 {
+            to.fill(start);
+            for tap in 0..kernel {
+                for (to, &x) in to.iter_mut().zip(row[tap * dilation..].iter().step_by(stride)) {
+                    *to = join(*to, x);
+                }
+            }
+            return;
+        }
+        // A window at every column, of which each `stride`-th is wanted: vectors have no steps.
+        if stride == 1 {
+            return join_taps(row, kernel, dilation, to, join);
+        }
+        let wide = &mut wide[..to.len() * stride];
+        join_taps(row, kernel, dilation, wide, join);
+        simd::pick_inline(wide, stride, to);
+    }
+}
+
+/// Joins `kernel` elements from each place of a row on, `dilation` apart.
+#[inline(always)]
+fn join_taps(row: &[f32], kernel: usize, dilation: usize, to: &mut [f32], join: impl Fn(f32, f32) -> f32) {
+    to.copy_from_slice(&row[..to.len()]);
+    for tap in 1..kernel {
+        for (to, &x) in to.iter_mut().zip(&row[tap * dilation..]) {
+            *to = join(*to, x);
+        }
     }
 }
 
