@@ -179,6 +179,9 @@ impl<'a> Io<'a, '_> {
     /// Sets output `index` to a tensor that came from [`Io::alloc`] or [`Io::take`].
     pub(crate) fn emit(&mut self, index: usize, tensor: Tensor) {
         let outputs = &mut self.hands.outputs;
+        if index == outputs.len() {
+            return outputs.push(Some(tensor));
+        }
         while outputs.len() <= index {
             outputs.push(None);
         }

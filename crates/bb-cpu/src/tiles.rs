@@ -304,14 +304,18 @@ impl Tiles<'_> {
                         continue;
                     }
                     let from = &bytemuck::cast_slice::<S::f32s, f32>(sums)[at - column..][..kept];
-                    for (to, from) in to.chunks_mut(S::F32_LANES).zip(from.chunks(S::F32_LANES)) {
+                    let ((whole, rest), (sums, last)) = (S::as_mut_simd_f32s(to), S::as_simd_f32s(from));
+                    for (to, &sum) in whole.iter_mut().zip(sums) {
+                        *to = finish.of(simd, sum, *to);
+                    }
+                    if !rest.is_empty() {
                         let held = if finish.held == 0.0 {
                             simd.splat_f32s(0.0)
                         } else {
-                            simd.partial_load_f32s(to)
+                            simd.partial_load_f32s(rest)
                         };
-                        let sum = finish.of(simd, simd.partial_load_f32s(from), held);
-                        simd.partial_store_f32s(to, sum);
+                        let sum = finish.of(simd, simd.partial_load_f32s(last), held);
+                        simd.partial_store_f32s(rest, sum);
                     }
                 }
             }

@@ -82,10 +82,13 @@ fn time(ready: &mut Ready, count: u32) -> Result<Duration, BackendError> {
     Ok(begin.elapsed())
 }
 
-/// A tensor of numbers in [0, 1) for an input; an extent that is not fixed is 1.
+/// A tensor for an input: numbers in [0, 1), zeros where it is not declared to be of `f32`; an extent that is not fixed
+/// is 1.
 fn input(value: &ValueInfoProto) -> Result<Tensor, TensorError> {
     let mut extents = Vec::new();
+    let mut dtype = DataType::F32;
     if let Some(type_proto::Value::TensorType(ty)) = value.r#type.as_ref().and_then(|ty| ty.value.as_ref()) {
+        dtype = DataType::from_onnx(ty.elem_type()).unwrap_or(dtype);
         for dim in ty.shape.iter().flat_map(|shape| &shape.dim) {
             extents.push(match dim.value {
                 Some(dimension::Value::DimValue(extent)) => usize::try_from(extent).unwrap_or(1),
@@ -93,9 +96,11 @@ fn input(value: &ValueInfoProto) -> Result<Tensor, TensorError> {
             });
         }
     }
-    let mut tensor = Tensor::zeros(DataType::F32, Shape::from(extents))?;
-    for (at, number) in tensor.make_mut::<f32>()?.iter_mut().enumerate() {
-        *number = (at * 7919 % 1000) as f32 / 1000.0;
+    let mut tensor = Tensor::zeros(dtype, Shape::from(extents))?;
+    if dtype == DataType::F32 {
+        for (at, number) in tensor.make_mut::<f32>()?.iter_mut().enumerate() {
+            *number = (at * 7919 % 1000) as f32 / 1000.0;
+        }
     }
     Ok(tensor)
 }

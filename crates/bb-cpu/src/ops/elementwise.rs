@@ -198,9 +198,9 @@ fn binary_in_place<T: Number>(
     mut b: In<'_>,
     f: impl Fn(T, T) -> T + Copy,
 ) -> Outcome<Tensor> {
+    let same = a.shape() == b.shape();
     // Only for the types of most models: each further one would be compiled six times over.
     if const { matches!(T::DTYPE, DataType::F32 | DataType::F64) } {
-        let same = a.shape() == b.shape();
         let into_a = same || b.element_count() == 1 && b.shape().rank() <= a.shape().rank();
         let into_b = same || a.element_count() == 1 && a.shape().rank() <= b.shape().rank();
         if into_a
@@ -230,7 +230,7 @@ fn binary_in_place<T: Number>(
             return own(io, b);
         }
     }
-    let result = binary_new(io, &a, &b, f)?;
+    let result = if same { zip_new(io, &a, &b, f)? } else { binary_new(io, &a, &b, f)? };
     io.recycle(a);
     io.recycle(b);
     Ok(result)
@@ -244,9 +244,7 @@ pub(super) fn binary_new<T: Element, R: Element>(
     f: impl Fn(T, T) -> R + Copy,
 ) -> Outcome<Tensor> {
     if a.shape() == b.shape() {
-        let mut result = io.alloc(R::DTYPE, a.shape())?;
-        simd::map2(a.as_slice::<T>()?, b.as_slice::<T>()?, result.make_mut::<R>()?, f);
-        return Ok(result);
+        return zip_new(io, a, b, f);
     }
     let shape = shape::broadcast(a.shape(), b.shape())?;
     let mut result = io.alloc(R::DTYPE, &shape)?;
@@ -259,6 +257,18 @@ pub(super) fn binary_new<T: Element, R: Element>(
         &shape,
         f,
     )?;
+    Ok(result)
+}
+
+/// `f` of two tensors of one shape, in new memory.
+fn zip_new<T: Element, R: Element>(
+    io: &mut Io<'_, '_>,
+    a: &Tensor,
+    b: &Tensor,
+    f: impl Fn(T, T) -> R + Copy,
+) -> Outcome<Tensor> {
+    let mut result = io.alloc(R::DTYPE, a.shape())?;
+    simd::map2(a.as_slice::<T>()?, b.as_slice::<T>()?, result.make_mut::<R>()?, f);
     Ok(result)
 }
 
