@@ -9,6 +9,9 @@ use common::{graph, node, prepare, single, with_int, with_ints};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+/// Kernel, stride, dilation, padding before and after, image.
+type Axis = (i64, i64, i64, i64, i64, usize);
+
 #[test]
 fn single_and_double_precision_agree_on_random_windows() {
     // Kernel, stride, dilation, pads that the kernel is wider than, and an image that the window fits.
@@ -23,9 +26,7 @@ fn single_and_double_precision_agree_on_random_windows() {
     let mut runner = TestRunner::new(Config::with_cases(150));
     runner
         .run(&case, |(batch, channels, axes, ceil, padding)| {
-            let list = |of: fn(&(i64, i64, i64, i64, i64, usize)) -> i64| -> Vec<i64> {
-                axes.iter().map(of).collect()
-            };
+            let list = |of: fn(&Axis) -> i64| -> Vec<i64> { axes.iter().map(of).collect() };
             let pads: Vec<i64> = list(|axis| axis.3).into_iter().chain(list(|axis| axis.4)).collect();
             let image = axes.iter().map(|axis| axis.5);
             let extents: Vec<usize> = [batch, channels].into_iter().chain(image).collect();

@@ -69,6 +69,8 @@ struct Plan {
     line: usize,
     step: usize,
     plane: usize,
+    /// Zeros before each line that are the padding behind the line before, too.
+    shared: usize,
     offsets: Vec<usize>,
     span: usize,
     width: usize,
@@ -126,7 +128,9 @@ impl Layer {
         };
         let mut copy = match plan.plain {
             true => None,
-            false => Some(io.alloc(DataType::F32, &Shape::from([plan.channels * plan.plane + SLACK]))?),
+            false => Some(
+                io.alloc(DataType::F32, &Shape::from([plan.channels * plan.plane + plan.shared + SLACK]))?,
+            ),
         };
         let (from, to) = (input.as_slice::<f32>()?, result.make_mut::<f32>()?);
         let (own, pixels) = (plan.filters, plan.pixels);
@@ -236,6 +240,7 @@ impl Plan {
             line: places.max(1),
             step: 1,
             plane: 0,
+            shared: 0,
             offsets: Vec::new(),
             span: places,
             width: places.max(1),
@@ -269,10 +274,9 @@ impl Plan {
                 .and_then(|reach| reach.checked_add((slide.kernel - 1) * slide.dilation));
             extents.push(reach.ok_or_else(too_large)? / slide.stride + 1);
         }
-        let size = shape::count(&extents)?;
-        self.plane = size.checked_mul(shape::count(&counts)?).ok_or_else(too_large)?;
+        let plane = shape::count(&extents)?.checked_mul(shape::count(&counts)?).ok_or_else(too_large)?;
         // What is laid out below is in proportion to the copy.
-        let cells = self.plane.checked_mul(self.channels).and_then(|cells| cells.checked_add(SLACK));
+        let cells = plane.checked_mul(self.channels).and_then(|cells| cells.checked_add(SLACK));
         let bytes = cells.and_then(|cells| cells.checked_mul(size_of::<f32>()));
         pool.admit(bytes.ok_or_else(too_large)?)?;
         let (Some((last, outer)), Some((&line, outer_extents)), Some((&width, outer_outputs))) =
@@ -280,11 +284,12 @@ impl Plan {
         else {
             return Err(Fault::shape("a window needs an axis"));
         };
-        (self.line, self.width, self.step) = (line, width, last.stride);
+        (self.width, self.step) = (width, last.stride);
+        let outer_extents = Axes::from_slice(outer_extents);
 
         let strides = shape::strides(spatial);
         for_each(&counts, |choice| {
-            for_each(outer_extents, |index| {
+            for_each(&outer_extents, |index| {
                 let mut from = Some(0);
                 for (axis, slide) in outer.iter().enumerate() {
                     let at = index[axis] * slide.stride + remainders[axis][choice[axis]];
@@ -303,6 +308,19 @@ impl Plan {
             });
         });
 
+        let padding = |copied: &Copied| copied.first.min(line - copied.first - copied.count);
+        let met = self.copies.iter().filter(|copied| copied.count > 0);
+        self.shared = met.map(padding).min().unwrap_or(0).min(line.saturating_sub(width));
+        self.line = line - self.shared;
+        if let Some(extent) = extents.last_mut() {
+            *extent = self.line;
+        }
+        for copied in self.copies.iter_mut().filter(|copied| copied.count == 0) {
+            copied.first = self.line;
+        }
+        let size = shape::count(&extents)?;
+        self.plane = size * shape::count(&counts)?;
+
         let (own, choices) = (shape::strides(&extents), shape::strides(&counts));
         for channel in 0..self.channels {
             for_each(&kernel, |tap| {
@@ -319,7 +337,7 @@ impl Plan {
 
         let goes = shape::strides(outputs);
         self.lines.clear();
-        for_each(outer_extents, |index| {
+        for_each(&outer_extents, |index| {
             let is_kept = index.iter().zip(outer_outputs).all(|(at, output)| at < output);
             self.lines.push(is_kept.then(|| index.iter().zip(&goes).map(|(at, stride)| at * stride).sum()));
         });
@@ -328,6 +346,7 @@ impl Plan {
 
     /// Copies the channels of an image into lines with their padding.
     fn copy(&self, from: &[f32], to: &mut [f32]) {
+        to[self.channels * self.plane..][..self.shared].fill(0.0);
         let lines = to.chunks_exact_mut(self.line.max(1));
         let copies =
             (0..self.channels).flat_map(|channel| self.copies.iter().map(move |copied| (channel, copied)));
