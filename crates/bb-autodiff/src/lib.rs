@@ -76,5 +76,5 @@ pub use optimizer::{Clip, LossScale, Optimizer};
 pub use precision::Precision;
 pub use recompute::{Recompute, peak_bytes};
 pub use reverse::Gradients;
-pub use rules::differentiable_ops;
+pub use rules::{constant_ops, differentiable_ops};
 pub use training::{Layers, Mask, Parameter, State, Trainable, TrainingGraph, TrainingOptions, TrainingPlan};

@@ -15,6 +15,7 @@ use crate::layers;
 use crate::node::NodeDef;
 use crate::ops::{self, Kernel};
 use crate::pool::Pool;
+use crate::typing;
 
 /// How deep graphs may be nested.
 const MAX_DEPTH: usize = 16;
@@ -73,6 +74,7 @@ impl Interpreter {
         config: &CpuConfig,
         depth: usize,
     ) -> Result<Self, BackendError> {
+        typing::check(graph, opsets)?;
         let mut fused = BTreeMap::new();
         let mut inner = BTreeSet::new();
         let opset = opsets.iter().find(|(domain, _)| domain.is_empty()).map_or(1, |(_, version)| *version);

@@ -23,6 +23,7 @@ mod shape;
 mod shared;
 mod simd;
 mod tiles;
+mod typing;
 
 pub use shared::SharedGraphs;
 

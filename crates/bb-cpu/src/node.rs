@@ -26,15 +26,8 @@ impl<'a> NodeDef<'a> {
         depth: usize,
     ) -> Self {
         let op = OpId::new(proto.domain().to_owned(), proto.op_type().to_owned());
-        let opset = opsets
-            .iter()
-            .find(|(domain, _)| domain == op.domain().as_str())
-            .map_or(1, |(_, version)| *version);
-        let name = match proto.name() {
-            "" => proto.output.first().cloned().unwrap_or_default(),
-            name => name.to_owned(),
-        };
-        Self { op, name, opset, opsets, config, depth, proto }
+        let opset = version_of(&op, opsets);
+        Self { op, name: name_of(proto), opset, opsets, config, depth, proto }
     }
 
     pub(crate) fn input_count(&self) -> usize {
@@ -125,6 +118,19 @@ impl<'a> NodeDef<'a> {
                 .map(Some)
                 .ok_or_else(|| Fault::Unsupported(format!("{name}={number}"))),
         }
+    }
+}
+
+/// The version of the operator set that an op belongs to.
+pub(crate) fn version_of(op: &OpId, opsets: &[(String, i64)]) -> i64 {
+    opsets.iter().find(|(domain, _)| domain == op.domain().as_str()).map_or(1, |(_, version)| *version)
+}
+
+/// What errors call a node: its name, or else that of its first output.
+pub(crate) fn name_of(proto: &NodeProto) -> String {
+    match proto.name() {
+        "" => proto.output.first().cloned().unwrap_or_default(),
+        name => name.to_owned(),
     }
 }
 

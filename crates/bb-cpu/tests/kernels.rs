@@ -41,6 +41,35 @@ fn batched_products_agree_with_sums() {
 }
 
 #[test]
+fn products_of_integers_wrap() {
+    let (a, b) = (
+        Tensor::from_slice([1, 2], &[i32::MAX, 2]).unwrap(),
+        Tensor::from_slice([2, 2], &[2, 1, 3, -1]).unwrap(),
+    );
+    let got = run(node("MatMul", &["a", "b"], &["y"]), &[a.clone(), b.clone()]).unwrap();
+    let want = Tensor::from_slice([1, 2], &[i32::MAX.wrapping_mul(2) + 6, i32::MAX - 2]).unwrap();
+    assert_eq!(got[0], want);
+    assert_eq!(run(node("MatMulInteger", &["a", "b"], &["y"]), &[a, b]).unwrap()[0], want);
+}
+
+#[test]
+fn a_channel_is_pooled_to_its_norm() {
+    let x = Tensor::from_slice([1, 2, 2], &[3.0_f32, -4.0, 1.0, 0.0]).unwrap();
+    let got = run(node("GlobalLpPool", &["x"], &["y"]), std::slice::from_ref(&x)).unwrap();
+    assert_eq!(got[0], Tensor::from_slice([1, 2, 1], &[5.0_f32, 1.0]).unwrap());
+    let sums = run(with_int(node("GlobalLpPool", &["x"], &["y"]), "p", 1), &[x]).unwrap();
+    assert_eq!(sums[0].as_slice::<f32>().unwrap(), [7.0, 1.0]);
+}
+
+#[test]
+fn a_recurrent_layer_computes_in_the_type_of_its_input() {
+    let double = |shape: &[usize], values: &[f64]| Tensor::from_slice(shape, values).unwrap();
+    let inputs = [double(&[1, 1, 1], &[0.1]), double(&[1, 1, 1], &[2.0]), double(&[1, 1, 1], &[3.0])];
+    let got = run(with_int(node("RNN", &["x", "w", "r"], &["y"]), "hidden_size", 1), &inputs).unwrap();
+    assert!((got[0].as_slice::<f64>().unwrap()[0] - 0.2_f64.tanh()).abs() < 1e-15);
+}
+
+#[test]
 fn a_convolution_pads_by_more_than_its_input_has() {
     let x = Tensor::from_slice([1, 1, 1], &[2.0_f32]).unwrap();
     let w = Tensor::from_slice([1, 1, 5], &[1.0_f32, 2.0, 3.0, 4.0, 5.0]).unwrap();

@@ -12,8 +12,8 @@ use bb_runtime::{DataType, Tensor};
 use prost::Message;
 
 use crate::archive::DataSet;
-use crate::case::{Want, tensor};
-use crate::suite::Outcome;
+use crate::case::{Want, refused, tensor};
+use crate::suite::{Outcome, Stage};
 
 /// ONNX's number of the element type for text.
 const STRING: i32 = 8;
@@ -228,7 +228,7 @@ fn read(bytes: &[u8], ty: &type_proto::Value) -> Result<Held, Outcome> {
             let held = tensor.or_else(|| sequence.map(|sequence| Held::Sequence(sequence.tensors)));
             Held::Optional(held.map(Box::new))
         }
-        _ => return Err(Outcome::Unsupported("maps and sparse tensors".to_owned())),
+        _ => return Err(refused(Stage::Values, "maps and sparse tensors")),
     })
 }
 

@@ -9,7 +9,7 @@ use prost::Message;
 use crate::archive::Case;
 use crate::bind;
 use crate::compare::compare;
-use crate::suite::Outcome;
+use crate::suite::{Outcome, Stage};
 
 /// Runs a case; a panic is an outcome too.
 pub(crate) fn run(backend: &dyn Backend, case: &Case) -> Outcome {
@@ -28,13 +28,13 @@ fn check(backend: &dyn Backend, case: &Case) -> Result<(), Outcome> {
     let model =
         ModelProto::decode(case.model.as_slice()).map_err(|error| Outcome::Wrong(error.to_string()))?;
     if !model.functions.is_empty() {
-        return Err(Outcome::Unsupported("functions of the model".to_owned()));
+        return Err(refused(Stage::Preparation, "functions of the model"));
     }
     for set in case.sets.values() {
         let bound = bind::bind(&model, set)?;
         let graph = BackendGraph::from_model(&bound.model).map_err(refusal)?;
         let mut ready = backend.prepare(&graph).map_err(|error| match bound.has_foreign {
-            true => Outcome::Unsupported(error.to_string()),
+            true => refused(Stage::Preparation, error),
             false => refusal(error),
         })?;
         // Twice, the second time into what the first one gave, and with shapes that are known by then.
@@ -77,25 +77,27 @@ impl Want {
 }
 
 pub(crate) fn tensor(proto: &TensorProto) -> Result<Tensor, Outcome> {
-    Tensor::from_onnx(proto).map_err(|error| Outcome::Unsupported(error.to_string()))
+    Tensor::from_onnx(proto).map_err(|error| refused(Stage::Values, error))
+}
+
+pub(crate) fn refused(stage: Stage, reason: impl ToString) -> Outcome {
+    Outcome::Unsupported { reason: reason.to_string(), stage }
 }
 
 /// A graph that is not prepared: what a backend or the library under it does not take.
 fn refusal(error: BackendError) -> Outcome {
     match error {
         BackendError::Unsupported { .. } | BackendError::Type { .. } | BackendError::Engine { .. } => {
-            Outcome::Unsupported(error.to_string())
+            refused(Stage::Preparation, error)
         }
         other => Outcome::Wrong(other.to_string()),
     }
 }
 
-/// A run that fails. A type may be known only then; anything else is an error where there should be a result.
+/// A run that fails: refused too late, or an error where there should be a result.
 fn failure(error: BackendError) -> Outcome {
     match error {
-        BackendError::Unsupported { .. } | BackendError::Type { .. } => {
-            Outcome::Unsupported(error.to_string())
-        }
+        BackendError::Unsupported { .. } | BackendError::Type { .. } => refused(Stage::Run, error),
         other => Outcome::Wrong(other.to_string()),
     }
 }

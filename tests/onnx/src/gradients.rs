@@ -26,7 +26,7 @@ const STEP: f64 = 1e-5;
 const ELEMENTS: usize = 24;
 
 /// Elements that an input may have.
-const LARGEST: usize = 1 << 16;
+const LARGEST: usize = 1 << 17;
 
 /// How the gradients of one case are.
 #[derive(Clone, Debug, PartialEq)]

@@ -98,7 +98,9 @@ fn make(backend: &str) -> Result<Box<dyn Backend>, MainError> {
 fn op_table(file: &Path, check: bool) -> Result<(), MainError> {
     let passed = include_str!("../expected/bb-cpu.txt").lines().collect();
     let cases = suite::cases(None).map_err(SuiteError::from)?;
-    let page = table::page(&bb_cpu::supported_ops(), &bb_autodiff::differentiable_ops(), &cases, &passed);
+    let gradients =
+        table::Gradients { rules: bb_autodiff::differentiable_ops(), constant: bb_autodiff::constant_ops() };
+    let page = table::page(&bb_cpu::supported_ops(), &gradients, &cases, &passed);
     if !check {
         return Ok(std::fs::write(file, page)?);
     }

@@ -30,10 +30,39 @@ pub enum Outcome {
     Crashed(String),
     /// As wanted.
     Passed,
-    /// Refused: an op, a type or a kind of value that the backend does not take.
-    Unsupported(String),
+    /// Refused: an op, a type or a kind of value that is not taken.
+    Unsupported {
+        /// Why.
+        reason: String,
+        /// When.
+        stage: Stage,
+    },
     /// Another result than the wanted one, or an error where there should be a result.
     Wrong(String),
+}
+
+/// When a case was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Before a backend was asked: its values cannot be tensors of ours, nor constants of a graph.
+    Values,
+    /// When its graph was prepared.
+    Preparation,
+    /// Only when it ran.
+    Run,
+}
+
+impl Stage {
+    const ALL: [Self; 3] = [Self::Values, Self::Preparation, Self::Run];
+
+    /// The word for it in lists.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Values => "values",
+            Self::Preparation => "preparation",
+            Self::Run => "run",
+        }
+    }
 }
 
 /// Why the suite cannot be run.
@@ -122,7 +151,7 @@ pub fn work(name: &str, backend: &dyn Backend, folder: Option<&Path>) -> Result<
         let (word, text) = match case::run(backend, case) {
             Outcome::Crashed(text) => ("crashed", text),
             Outcome::Passed => ("passed", String::new()),
-            Outcome::Unsupported(text) => ("unsupported", text),
+            Outcome::Unsupported { stage, reason } => (stage.word(), reason),
             Outcome::Wrong(text) => ("wrong", text),
         };
         let mut out = io::stdout().lock();
@@ -176,10 +205,12 @@ impl Worker {
             }
         };
         let (word, text) = line.split_once(' ').unwrap_or((&line, ""));
+        if let Some(stage) = Stage::ALL.into_iter().find(|stage| stage.word() == word) {
+            return Ok(Outcome::Unsupported { reason: text.to_owned(), stage });
+        }
         match word {
             "crashed" => Ok(Outcome::Crashed(text.to_owned())),
             "passed" => Ok(Outcome::Passed),
-            "unsupported" => Ok(Outcome::Unsupported(text.to_owned())),
             "wrong" => Ok(Outcome::Wrong(text.to_owned())),
             _ => Err(io::Error::other(format!("a worker said `{line}`"))),
         }
@@ -208,6 +239,15 @@ impl Report {
         passed.map(|(case, _, _)| case.name.as_str()).collect()
     }
 
+    /// Names of the cases that were refused, in order, each with when.
+    pub fn refused(&self) -> Vec<(&str, Stage)> {
+        let refused = self.cases.iter().filter_map(|(case, _, outcome)| match outcome {
+            Outcome::Unsupported { stage, .. } => Some((case.name.as_str(), *stage)),
+            _ => None,
+        });
+        refused.collect()
+    }
+
     /// Cases with their outcomes, by name.
     pub fn outcomes(&self) -> impl Iterator<Item = (&str, &Outcome)> {
         self.cases.iter().map(|(case, _, outcome)| (case.name.as_str(), outcome))
@@ -227,7 +267,7 @@ impl Report {
             self.cases.len(),
             self.count(|case, outcome| case.core && *outcome == Outcome::Passed),
             self.count(|case, _| case.core),
-            self.count(|_, outcome| matches!(outcome, Outcome::Unsupported(_))),
+            self.count(|_, outcome| matches!(outcome, Outcome::Unsupported { .. })),
             self.count(|_, outcome| matches!(outcome, Outcome::Wrong(_))),
             self.count(|_, outcome| matches!(outcome, Outcome::Crashed(_))),
         )
@@ -244,7 +284,7 @@ impl fmt::Display for Report {
             row[0] += 1;
             row[match outcome {
                 Outcome::Passed => 1,
-                Outcome::Unsupported(_) => 2,
+                Outcome::Unsupported { .. } => 2,
                 Outcome::Wrong(_) => 3,
                 Outcome::Crashed(_) => 4,
             }] += 1;

@@ -13,8 +13,10 @@ const HEAD: &str = "# Supported ops
 `CpuBackend` runs the ops below; `cargo xtask op-table` writes this page and CI compares it. An op is understood from the
 first version of the operator set in its row; where a later version changed its meaning, that is named too. *Types* are the
 element types of first inputs seen to work in the ONNX project's node cases, *cases* how many of an op's cases pass: a
-case that does not is refused when the graph is prepared, with the op's name. *Gradient*: `bb-autodiff` has a rule, so
-the op may lie between a loss and a parameter.
+case that does not is refused when the graph is prepared, with the op's name. *Gradient*: *yes* where `bb-autodiff` has a
+rule, so that the op may lie between a loss and a parameter; *constant* where none is needed, because what the op gives is no
+float, is constant almost everywhere or does not depend on the elements of what it reads: nothing flows back through it. A
+form of an op that its rule does not cover is refused with the op, the node and the reason.
 
 `OrtBackend` runs whatever the onnxruntime that it loads has kernels for, and is asked at run time.
 
@@ -29,8 +31,17 @@ struct Row {
     cases: usize,
 }
 
-/// The page, from the ops of the backend, those with a gradient, all cases, and the names of those that pass.
-pub fn page(ops: &[(OpId, i64)], gradients: &[&str], cases: &[Case], passed: &BTreeSet<&str>) -> String {
+/// The ops that gradients pass, and those that need none.
+#[derive(Clone, Debug)]
+pub struct Gradients {
+    /// Ops that have a rule.
+    pub rules: Vec<&'static str>,
+    /// Ops through which nothing flows.
+    pub constant: Vec<&'static str>,
+}
+
+/// The page, from the ops of the backend, their gradients, all cases, and the names of those that pass.
+pub fn page(ops: &[(OpId, i64)], gradients: &Gradients, cases: &[Case], passed: &BTreeSet<&str>) -> String {
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
     for (op, since) in ops {
         rows.entry(name(op.domain().as_str(), op.name())).or_default().versions.insert(*since);
@@ -53,7 +64,11 @@ pub fn page(ops: &[(OpId, i64)], gradients: &[&str], cases: &[Case], passed: &BT
         let versions = list(versions.into_iter());
         let types = list(types.into_iter());
         let cases = if cases == 0 { String::new() } else { format!("{passed} of {cases}") };
-        let gradient = if gradients.contains(&op.as_str()) { "yes" } else { "" };
+        let gradient = match op.as_str() {
+            op if gradients.rules.contains(&op) => "yes",
+            op if gradients.constant.contains(&op) => "constant",
+            _ => "",
+        };
         page.push_str(&format!("| `{op}` | {versions} | {types} | {cases} | {gradient} |\n"));
     }
     page

@@ -64,6 +64,24 @@ pub(crate) fn widen(graph: &mut GraphProto, kept: &BTreeSet<String>) {
             }
             widen_numbers(attribute);
         }
+        if !keeps && node.op_type() == "ConstantOfShape" && node.attribute.is_empty() {
+            node.attribute.push(AttributeProto {
+                name: Some("value".to_owned()),
+                r#type: Some(AttributeType::Tensor as i32),
+                t: Some(zero()),
+                ..AttributeProto::default()
+            });
+        }
+    }
+}
+
+/// What `ConstantOfShape` makes where nothing is said.
+fn zero() -> TensorProto {
+    TensorProto {
+        dims: vec![1],
+        data_type: Some(DataType::F64.to_onnx()),
+        double_data: vec![0.0],
+        ..TensorProto::default()
     }
 }
 

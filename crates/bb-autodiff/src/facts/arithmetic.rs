@@ -2,7 +2,7 @@
 
 use bb_ir::{DataType, Dim};
 
-use super::{Fact, Question, axis_within, same_dim};
+use super::{Fact, Question, Symbol, axis_within, same_dim};
 
 pub(super) fn infer(q: &Question<'_>) -> Option<Vec<Fact>> {
     let first = || Fact::new(q.dtype(0), q.shape(0).map(<[Dim]>::to_vec));
@@ -66,7 +66,9 @@ pub(super) fn infer(q: &Question<'_>) -> Option<Vec<Fact>> {
         | "RMSNormalization"
         | "GroupNormalization" => vec![first()],
         "Dropout" => vec![first(), Fact::new(Some(DataType::Bool), first().shape)],
-        "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Mod" => vec![broadcast(q, q.dtype(0))],
+        "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Mod" => {
+            vec![Fact { contents: computed(q), ..broadcast(q, q.dtype(0)) }]
+        }
         "And" | "Or" | "Xor" | "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => {
             vec![broadcast(q, Some(DataType::Bool))]
         }
@@ -107,6 +109,28 @@ pub(super) fn infer(q: &Question<'_>) -> Option<Vec<Fact>> {
 fn broadcast(q: &Question<'_>, dtype: Option<DataType>) -> Fact {
     let shapes: Option<Vec<&[Dim]>> = (0..q.inputs.len()).map(|index| q.shape(index)).collect();
     Fact::new(dtype, shapes.map(|shapes| shapes.iter().fold(Vec::new(), |a, b| broadcast_dims(&a, b))))
+}
+
+/// What arithmetic on extents gives.
+fn computed(q: &Question<'_>) -> Option<Vec<Symbol>> {
+    let (a, b) = (q.input(0)?, q.input(1)?);
+    if (a.dtype, b.dtype) != (Some(DataType::I64), Some(DataType::I64)) {
+        return None;
+    }
+    let (a, b) = (a.integers()?, b.integers()?);
+    let count = if a.len() == 1 { b.len() } else { a.len() };
+    if b.len() != 1 && b.len() != count {
+        return None;
+    }
+    let compute = |(&a, &b): (&i64, &i64)| match q.op {
+        "Add" => a.checked_add(b),
+        "Sub" => a.checked_sub(b),
+        "Mul" => a.checked_mul(b),
+        "Div" => a.checked_div(b),
+        _ => None,
+    };
+    let pairs = a.iter().cycle().zip(b.iter().cycle()).take(count);
+    pairs.map(|pair| compute(pair).map(Symbol::Known)).collect()
 }
 
 /// Two shapes broadcast together, as NumPy does.

@@ -6,6 +6,7 @@
 mod arithmetic;
 mod layers;
 mod shaping;
+mod special;
 mod windows;
 
 use bb_ir::onnx::type_proto::Value as TypeValue;
@@ -219,6 +220,7 @@ pub(crate) fn infer(question: &Question<'_>) -> Vec<Fact> {
             .or_else(|| shaping::infer(question))
             .or_else(|| windows::infer(question))
             .or_else(|| layers::infer(question))
+            .or_else(|| special::infer(question))
             .unwrap_or_default()
     } else {
         Vec::new()

@@ -22,7 +22,7 @@ pub(super) fn infer(q: &Question<'_>) -> Option<Vec<Fact>> {
         "GatherElements" => Fact::new(q.dtype(0), q.shape(1).map(<[Dim]>::to_vec)),
         "Identity" => q.input(0)?.clone(),
         "OneHot" => Fact::new(q.dtype(2), one_hot(q)),
-        "Range" => Fact::new(q.dtype(0), Some(vec![Dim::Any])),
+        "Range" => Fact::new(q.dtype(0), Some(vec![range(q).unwrap_or(Dim::Any)])),
         "NonZero" => {
             let rank = q.shape(0).map_or(Dim::Any, |dims| Dim::Known(dims.len()));
             Fact::new(Some(DataType::I64), Some(vec![rank, Dim::Any]))
@@ -141,6 +141,15 @@ fn gather_nd(q: &Question<'_>) -> Option<Vec<Dim>> {
     let batch = usize::try_from(q.attributes().int_or("batch_dims", 0)).ok()?;
     let (depth, rows) = indices.split_last()?;
     Some([rows, data.get(batch + known(depth)?..)?].concat())
+}
+
+/// How many integers there are from the first to before the second by steps of the third.
+fn range(q: &Question<'_>) -> Option<Dim> {
+    let number = |index: usize| q.input(index)?.integers()?.first().copied();
+    let (first, limit, step) = (number(0)?, number(1)?, number(2)?);
+    let count = if step > 0 { limit.checked_sub(first)? } else { first.checked_sub(limit)? };
+    let step = step.checked_abs().filter(|&step| step > 0)?;
+    Some(super::dim_of(count.max(0).checked_add(step - 1)? / step))
 }
 
 fn one_hot(q: &Question<'_>) -> Option<Vec<Dim>> {

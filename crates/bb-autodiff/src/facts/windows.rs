@@ -7,7 +7,7 @@ use crate::attributes::Attributes;
 
 pub(super) fn infer(q: &Question<'_>) -> Option<Vec<Fact>> {
     let facts = match q.op {
-        "Conv" => vec![Fact::new(q.dtype(0), convolution(q))],
+        "Conv" | "DeformConv" => vec![Fact::new(q.dtype(0), convolution(q))],
         "ConvTranspose" => vec![Fact::new(q.dtype(0), transposed(q))],
         "AveragePool" | "LpPool" => vec![Fact::new(q.dtype(0), pool(q))],
         "MaxPool" => {

@@ -6,6 +6,7 @@ use super::{Flow, Rule, Scope};
 use crate::AutodiffError;
 use crate::attributes::int;
 use crate::builder::Val;
+use crate::facts::same_dim;
 
 pub(super) const RULES: &[Rule] = &[
     Rule { op: "Attention", flow: attention_flow, backward: attention, nested: false },
@@ -63,6 +64,7 @@ fn attention(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let mut masked = capped;
     let mut hidden = None;
     if let Some(mask) = s.optional(3) {
+        let mask = over_all_keys(s, mask, k)?;
         if s.b.dtype(mask)? == DataType::Bool {
             hidden = Some(s.b.op("Not", &[mask], vec![]));
         } else {
@@ -95,6 +97,25 @@ fn attention(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let shown = usize::try_from(s.attributes().int_or("qk_matmul_output_mode", 0)).unwrap_or(0);
     let shown = stages.get(shown).copied().unwrap_or(scores);
     s.through(&[(0, y), (1, k), (2, v), (3, shown)])
+}
+
+/// The mask, which may tell of the first keys only: the others are hidden.
+fn over_all_keys(s: &mut Scope<'_>, mask: Val, k: Val) -> Result<Val, AutodiffError> {
+    let Some(rank) = s.b.fact(mask).rank() else { return Ok(mask) };
+    let last = |val: Val, axis: usize| s.b.fact(val).shape.as_ref().and_then(|dims| dims.get(axis).cloned());
+    if last(mask, rank.saturating_sub(1)).zip(last(k, 2)).is_some_and(|(told, keys)| same_dim(&told, &keys)) {
+        return Ok(mask);
+    }
+    let (told, keys) = (s.b.extent_number(mask, -1), s.b.extent_number(k, 2));
+    let missing = s.b.sub(keys, told);
+    let missing = s.b.unsqueeze(missing, &[0]);
+    let none = s.b.list(&vec![0; 2 * rank - 1]);
+    let pads = s.b.op("Concat", &[none, missing], vec![int("axis", 0)]);
+    let mut inputs = vec![mask, pads];
+    if s.b.dtype(mask)? != DataType::Bool {
+        inputs.push(s.b.scalar_like(mask, HIDDEN)?);
+    }
+    Ok(s.b.op("Pad", &inputs, vec![]))
 }
 
 /// `[batch, heads, rows, size]`, of `[batch, rows, heads · size]` too.

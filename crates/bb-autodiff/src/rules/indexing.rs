@@ -22,6 +22,9 @@ pub(super) const RULES: &[Rule] = &[
     Rule::first("Tile", tile),
 ];
 
+/// From it on there is `Range`.
+pub(super) const RANGE: i64 = 11;
+
 /// From it on, `ScatterElements` and `ScatterND` can add.
 pub(super) const SCATTER_ADDS: i64 = 16;
 
@@ -100,21 +103,43 @@ pub(super) fn zeros(s: &mut Scope<'_>, like: Val, shape: Val) -> Result<Val, Aut
 }
 
 /// `y[i] = x[index[i], …]` along an axis: `g` is added to zeros at the indices.
+///
+/// Before operator set 16 each index is a one-hot row, times `g` and summed along the axis.
 fn gather_elements(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
-    require(s, SCATTER_ADDS)?;
     let (g, x, indices) = (s.upstream()?, s.input(0)?, s.input(1)?);
-    let zeros = s.b.full_like(x, 0.0)?;
-    let axis = int("axis", s.attributes().int_or("axis", 0));
-    let gradient = s.b.op("ScatterElements", &[zeros, indices, g], vec![axis, adding()]);
+    if s.b.opset() >= SCATTER_ADDS {
+        let zeros = s.b.full_like(x, 0.0)?;
+        let axis = int("axis", s.attributes().int_or("axis", 0));
+        let gradient = s.b.op("ScatterElements", &[zeros, indices, g], vec![axis, adding()]);
+        s.give(0, gradient);
+        return Ok(());
+    }
+    let (rank, dtype) = (s.b.rank(x)?, s.b.dtype(x)?);
+    let axis = s.axis("axis", 0, rank)?;
+    let depth = s.b.extent_number(x, axis as i64);
+    let values = s.b.filled(dtype, &[2], &[0.0, 1.0]);
+    // The places stand behind the axis along which the indices are.
+    let hot = s.b.op("OneHot", &[indices, depth, values], vec![int("axis", axis as i64 + 1)]);
+    let wide = s.b.unsqueeze(g, &[axis as i64 + 1]);
+    let product = s.b.mul(hot, wide);
+    let sum = s.b.reduce_sum(product, &[axis as i64], false);
+    // Along the other axes the indices may end before `x` does.
+    let (whole, part) = (s.b.op("Shape", &[x], vec![]), s.b.op("Shape", &[sum], vec![]));
+    let after = s.b.sub(whole, part);
+    let before = s.b.list(&vec![0; rank]);
+    let pads = s.b.op("Concat", &[before, after], vec![int("axis", 0)]);
+    let gradient = s.b.op("Pad", &[sum, pads], vec![]);
+    if let Some(dims) = s.b.fact(x).shape.clone() {
+        s.b.refine(gradient, &dims);
+    }
     s.give(0, gradient);
     Ok(())
 }
 
 /// `y[i] = x[index[i]]`, an index being a row of places: `g` is added to zeros at the indices.
 fn gather_nd(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
-    require(s, SCATTER_ADDS)?;
     let (g, x, indices) = (s.upstream()?, s.input(0)?, s.input(1)?);
-    if s.attributes().int_or("batch_dims", 0) != 0 {
+    if s.b.opset() < SCATTER_ADDS || s.attributes().int_or("batch_dims", 0) != 0 {
         return move_back(s);
     }
     let zeros = s.b.full_like(x, 0.0)?;
@@ -259,7 +284,7 @@ fn tile(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
 /// The gradient of any op that puts elements of its first input elsewhere, each maybe several times: the places of the
 /// input's elements, as numbers, go through the op itself, and say to where each element of `g` is added.
 pub(super) fn move_back(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
-    require(s, SCATTER_ADDS)?;
+    require(s, RANGE)?;
     let (g, x) = (s.upstream()?, s.input(0)?);
     let (zero, one) = (s.b.scalar(DataType::I64, 0.0), s.b.scalar(DataType::I64, 1.0));
     let size = s.b.size(x, DataType::I64);
@@ -272,13 +297,36 @@ pub(super) fn move_back(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let mut inputs: Vec<Option<Val>> = (0..s.input_count()).map(|index| s.optional(index)).collect();
     inputs[0] = Some(places);
     let moved = s.b.emit(s.op_type(), &inputs, s.all_attributes(), s.output_count())[0];
-    let flat = s.b.list(&[-1]);
-    let targets = s.b.reshape(moved, flat);
-    let updates = s.b.reshape(g, flat);
     let count = s.b.op("Shape", &[range], vec![]);
-    let zeros = zeros(s, x, count)?;
-    let sum = s.b.op("ScatterElements", &[zeros, targets, updates], vec![int("axis", 0), adding()]);
+    let sum = added_at(s, x, count, moved, g)?;
     let gradient = s.b.reshape(sum, shape);
     s.give(0, gradient);
     Ok(())
+}
+
+/// A list of `count` zeros (a list of one) of the type of `x`, to which the elements of `updates` are added at those of
+/// `targets`.
+///
+/// Before operator set 16 by a product with the targets as one-hot rows.
+pub(super) fn added_at(
+    s: &mut Scope<'_>,
+    x: Val,
+    count: Val,
+    targets: Val,
+    updates: Val,
+) -> Result<Val, AutodiffError> {
+    let flat = s.b.list(&[-1]);
+    let targets = s.b.reshape(targets, flat);
+    if s.b.opset() >= SCATTER_ADDS {
+        let updates = s.b.reshape(updates, flat);
+        let zeros = zeros(s, x, count)?;
+        return Ok(s.b.op("ScatterElements", &[zeros, targets, updates], vec![int("axis", 0), adding()]));
+    }
+    let dtype = s.b.dtype(x)?;
+    let (depth, values) = (s.b.squeeze(count, &[0]), s.b.filled(dtype, &[2], &[0.0, 1.0]));
+    let hot = s.b.op("OneHot", &[targets, depth, values], vec![int("axis", -1)]);
+    let row = s.b.list(&[1, -1]);
+    let row = s.b.reshape(updates, row);
+    let sum = s.b.op("MatMul", &[row, hot], vec![]);
+    Ok(s.b.reshape(sum, flat))
 }

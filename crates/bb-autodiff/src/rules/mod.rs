@@ -15,14 +15,20 @@ mod linear;
 mod loss;
 mod movement;
 mod norm;
+mod patches;
 mod pool;
+mod quantize;
 mod recurrent;
 mod reduce;
 mod resample;
+mod sample;
 mod scatter;
 mod select;
 mod shaping;
+mod signal;
 mod softmax;
+mod stream;
+mod taps;
 
 use std::collections::BTreeSet;
 
@@ -90,14 +96,19 @@ const FAMILIES: &[&[Rule]] = &[
     loss::RULES,
     movement::RULES,
     norm::RULES,
+    patches::RULES,
     pool::RULES,
+    quantize::RULES,
     recurrent::RULES,
     reduce::RULES,
     resample::RULES,
+    sample::RULES,
     scatter::RULES,
     select::RULES,
     shaping::RULES,
+    signal::RULES,
     softmax::RULES,
+    stream::RULES,
 ];
 
 /// Ops whose float outputs, if any, are constant almost everywhere, or do not depend on the elements of what they read.
@@ -112,21 +123,32 @@ const CONSTANT: &[&str] = &[
     "BitwiseNot",
     "BitwiseOr",
     "BitwiseXor",
+    "BlackmanWindow",
     "Ceil",
+    "Constant",
     "ConstantOfShape",
+    "ConvInteger",
     "Equal",
     "EyeLike",
     "Floor",
     "Greater",
     "GreaterOrEqual",
+    "HammingWindow",
+    "HannWindow",
     "Hardmax",
     "IsInf",
     "IsNaN",
     "Less",
     "LessOrEqual",
+    "MatMulInteger",
+    "MelWeightMatrix",
+    "NonMaxSuppression",
     "NonZero",
     "Not",
     "Or",
+    "QLinearConv",
+    "QLinearMatMul",
+    "QuantizeLinear",
     "RandomNormalLike",
     "RandomUniformLike",
     "Round",
@@ -155,6 +177,16 @@ pub fn differentiable_ops() -> Vec<&'static str> {
     let mut ops: Vec<&str> = FAMILIES.iter().flat_map(|family| family.iter().map(|rule| rule.op)).collect();
     ops.sort_unstable();
     ops
+}
+
+/// The names of all ops that no gradient needs to pass, sorted: their outputs are no floats, are constant almost everywhere,
+/// or do not depend on the elements of what they read. A loss may depend on them; nothing flows back through them.
+///
+/// ```
+/// assert!(bb_autodiff::constant_ops().contains(&"ArgMax"));
+/// ```
+pub fn constant_ops() -> Vec<&'static str> {
+    CONSTANT.to_vec()
 }
 
 /// A node as its rule sees it: the builder to emit with, the values around the node, and where gradients go.

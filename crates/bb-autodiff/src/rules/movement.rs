@@ -4,7 +4,7 @@
 
 use bb_ir::{DataType, Dim};
 
-use super::indexing::{SCATTER_ADDS, adding, move_back, require};
+use super::indexing::move_back;
 use super::{Flow, Rule, Scope};
 use crate::AutodiffError;
 use crate::attributes::{graph, int, ints, string};
@@ -166,15 +166,15 @@ fn pad(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     Ok(())
 }
 
-/// The largest along an axis: `g` is added to zeros where they stood, which the op's second output says.
+/// The largest along an axis: `g` instead of zeros where they stood, which the op's second output says.
 fn top(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
-    require(s, SCATTER_ADDS)?;
     let (g, x) = (s.upstream()?, s.input(0)?);
     let shape = s.b.fact(s.output(0)?).shape.clone();
     let indices = s.b.demand_output(s.index(), 1, Fact::new(Some(DataType::I64), shape));
     let zeros = s.b.full_like(x, 0.0)?;
-    let axis = int("axis", s.attributes().int_or("axis", -1));
-    let gradient = s.b.op("ScatterElements", &[zeros, indices, g], vec![axis, adding()]);
+    let axis = s.axis("axis", -1, s.b.rank(x)?)?;
+    let scatter = if s.b.opset() < 11 { "Scatter" } else { "ScatterElements" };
+    let gradient = s.b.op(scatter, &[zeros, indices, g], vec![int("axis", axis as i64)]);
     s.give(0, gradient);
     Ok(())
 }

@@ -1,11 +1,14 @@
 //! Pools.
 
+use super::indexing::{RANGE, SCATTER_ADDS, added_at, require};
+use super::resample::identity;
 use super::{Rule, Scope};
 use crate::AutodiffError;
-use crate::attributes::{int, ints, string};
+use crate::attributes::{float, int, ints, string};
 use crate::builder::Val;
 use crate::facts::{Fact, Window, places};
 use bb_ir::DataType;
+use bb_ir::onnx::AttributeProto;
 
 pub(super) const RULES: &[Rule] = &[
     Rule::all("AveragePool", average),
@@ -20,8 +23,8 @@ pub(super) const RULES: &[Rule] = &[
 /// `y = max` over each window: `g` is added to zeros where the largest elements stood, which the op's second output
 /// says.
 fn max(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
-    if s.b.opset() < 16 {
-        return Err(AutodiffError::Opset { needed: 16, opset: s.b.opset() });
+    if s.b.opset() < SCATTER_ADDS {
+        return max_by_taps(s);
     }
     let (g, x) = (s.upstream()?, s.input(0)?);
     let dtype = s.b.dtype(x)?;
@@ -47,17 +50,75 @@ fn max(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     Ok(())
 }
 
+/// As [`max`], before operator set 16, where nothing scatters and adds: the windows are unfolded by a convolution whose
+/// filters have a one each, the tap of the largest element says which of them gets `g`, and the transposed convolution folds.
+fn max_by_taps(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    let (g, x, y) = (s.upstream()?, s.input(0)?, s.output(0)?);
+    let dtype = s.b.dtype(x)?;
+    let layout = Layout::of(s, x, y)?;
+    let Layout { image, windows, window, after, .. } = &layout;
+    let pads: Vec<i64> = [0, 0].iter().chain(&window.before).chain(&[0, 0]).chain(after).copied().collect();
+    let lowest = if dtype == DataType::F16 { -6e4 } else { -3e38 };
+    let padded = if pads.iter().all(|&places| places == 0) {
+        x
+    } else if s.b.opset() < 11 {
+        s.b.op("Pad", &[x], vec![ints("pads", &pads), float("value", lowest)])
+    } else {
+        let (pads, lowest) = (s.b.list(&pads), s.b.scalar(dtype, f64::from(lowest)));
+        s.b.op("Pad", &[x, pads, lowest], vec![])
+    };
+    let whole = (0..image.len()).map(|axis| image[axis] + window.before[axis] + after[axis]);
+    let shape: Vec<i64> = [-1, 1].into_iter().chain(whole).collect();
+    let shape = s.b.list(&shape);
+    let planes = s.b.reshape(padded, shape);
+    let taps = window.kernel.iter().product();
+    let count = s.b.list(&[taps]);
+    let filters = identity(s, x, count)?;
+    let shape: Vec<i64> = [taps, 1].iter().chain(&window.kernel).copied().collect();
+    let shape = s.b.list(&shape);
+    let filters = s.b.reshape(filters, shape);
+    let slide = vec![ints("strides", &window.strides), ints("dilations", &window.dilations)];
+    let unfolded = s.b.op("Conv", &[planes, filters], slide);
+    let largest = s.b.op("ArgMax", &[unfolded], vec![int("axis", 1), int("keepdims", 0)]);
+    let (depth, values) = (s.b.scalar(DataType::I64, taps as f64), s.b.filled(dtype, &[2], &[0.0, 1.0]));
+    let hot = s.b.op("OneHot", &[largest, depth, values], vec![int("axis", 1)]);
+    let shape: Vec<i64> = [-1, 1].iter().chain(windows).copied().collect();
+    let shape = s.b.list(&shape);
+    let own = s.b.reshape(g, shape);
+    let share = s.b.mul(hot, own);
+    let folded = s.b.op("ConvTranspose", &[share, filters], layout.fold());
+    let gradient = s.b.reshape_like(folded, x);
+    s.give(0, gradient);
+    Ok(())
+}
+
 /// Elements put where indices into the whole of `y` say: `g` taken from there.
+///
+/// With the extents of `y` given, the indices are those into a smaller output, which lies at the front of `y`: the op itself
+/// then says where each element went.
 fn unpool(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
-    let (g, indices) = (s.upstream()?, s.input(1)?);
-    if s.optional(2).is_some() {
-        return Err(
-            s.unsupported("with the output's shape given there is no gradient; leave it out".to_owned())
-        );
-    }
+    let (g, x, indices) = (s.upstream()?, s.input(0)?, s.input(1)?);
     let flat = s.b.list(&[-1]);
-    let flat = s.b.reshape(g, flat);
-    let gradient = s.b.op("Gather", &[flat, indices], vec![int("axis", 0)]);
+    if s.optional(2).is_none() {
+        let flat = s.b.reshape(g, flat);
+        let gradient = s.b.op("Gather", &[flat, indices], vec![int("axis", 0)]);
+        s.give(0, gradient);
+        return Ok(());
+    }
+    require(s, RANGE)?;
+    // Elements are numbered from 1 on, and what lies between them is added up at 0, which is left out.
+    let (one, step) = (s.b.scalar(DataType::I64, 1.0), s.b.scalar(DataType::I64, 1.0));
+    let size = s.b.size(x, DataType::I64);
+    let end = s.b.add(size, one);
+    let numbers = s.b.op("Range", &[one, end, step], vec![]);
+    let shape = s.b.shape(x);
+    let numbers = s.b.reshape(numbers, shape);
+    let inputs = [Some(numbers), Some(indices), s.optional(2)];
+    let moved = s.b.emit("MaxUnpool", &inputs, s.all_attributes(), 1)[0];
+    let end = s.b.unsqueeze(end, &[0]);
+    let sum = added_at(s, x, end, moved, g)?;
+    let sum = s.b.slice(sum, 0, 1, i64::MAX);
+    let gradient = s.b.reshape_like(sum, x);
     s.give(0, gradient);
     Ok(())
 }
@@ -105,13 +166,8 @@ impl Layout {
         s.b.op("Expand", &[one, shape], vec![])
     }
 
-    /// `share`, a number a window, added up at every place of `x` that the window covers.
-    fn spread(&self, s: &mut Scope<'_>, share: Val, x: Val) -> Result<Val, AutodiffError> {
-        let dtype = s.b.dtype(x)?;
-        let ones = self.ones(s, dtype);
-        let apart: Vec<i64> = [-1, 1].iter().chain(&self.windows).copied().collect();
-        let apart = s.b.list(&apart);
-        let apart = s.b.reshape(share, apart);
+    /// What makes a transposed convolution of numbers a window an image of the extents of the pool's.
+    fn fold(&self) -> Vec<AttributeProto> {
         let pads = [&self.window.before[..], &self.after].concat();
         let mut attributes = vec![
             ints("strides", &self.window.strides),
@@ -122,7 +178,17 @@ impl Layout {
         if extra.iter().any(|&places| places != 0) {
             attributes.push(ints("output_padding", &extra));
         }
-        let spread = s.b.op("ConvTranspose", &[apart, ones], attributes);
+        attributes
+    }
+
+    /// `share`, a number a window, added up at every place of `x` that the window covers.
+    fn spread(&self, s: &mut Scope<'_>, share: Val, x: Val) -> Result<Val, AutodiffError> {
+        let dtype = s.b.dtype(x)?;
+        let ones = self.ones(s, dtype);
+        let apart: Vec<i64> = [-1, 1].iter().chain(&self.windows).copied().collect();
+        let apart = s.b.list(&apart);
+        let apart = s.b.reshape(share, apart);
+        let spread = s.b.op("ConvTranspose", &[apart, ones], self.fold());
         Ok(s.b.reshape_like(spread, x))
     }
 }

@@ -1,6 +1,6 @@
 //! Pools.
 
-use super::harness::{Case, Rng, int, ints};
+use super::harness::{Case, Feed, NEWEST, Rng, int, ints};
 
 fn pool(rng: &mut Rng, op: &'static str, round: usize) -> (Case, Vec<usize>) {
     let axes = 1 + round % 2;
@@ -25,9 +25,9 @@ fn pool(rng: &mut Rng, op: &'static str, round: usize) -> (Case, Vec<usize>) {
 #[test]
 fn max_pool_matches_differences_off_ties() {
     let mut rng = Rng::new(1101);
-    for round in 0..24 {
+    for round in 0..36 {
         let (case, image) = pool(&mut rng, "MaxPool", round);
-        case.distinct(&mut rng, &image).check();
+        case.opset([NEWEST, 13, 10][round % 3]).distinct(&mut rng, &image).check();
     }
 }
 
@@ -64,5 +64,35 @@ fn norm_pools_match_differences() {
             .attribute(int("p", 1 + (round % 3) as i64))
             .signed(&mut rng, &shape)
             .check();
+    }
+}
+
+#[test]
+fn elements_put_back_match_differences() {
+    let mut rng = Rng::new(1105);
+    for round in 0..24 {
+        let axes = 1 + round % 2;
+        let planes = [rng.below(1, 3), rng.below(1, 3)];
+        let image: Vec<usize> = (0..axes).map(|_| rng.below(1, 4)).collect();
+        let whole: Vec<usize> = image.iter().map(|extent| 2 * extent).collect();
+        let pixels: usize = whole.iter().product();
+        let mut places = Vec::new();
+        for plane in 0..planes[0] * planes[1] {
+            let order = rng.permutation(pixels);
+            let count: usize = image.iter().product();
+            places.extend(order[..count].iter().map(|place| (plane * pixels) as i64 + place));
+        }
+        let shape = [&planes[..], &image].concat();
+        let mut case = Case::new("MaxUnpool")
+            .attribute(ints("kernel_shape", &vec![2; axes]))
+            .attribute(ints("strides", &vec![2; axes]))
+            .float(&mut rng, &shape, -1.0, 1.0)
+            .feed(Feed::Labels(shape.clone(), places));
+        if round % 4 > 1 {
+            let larger = whole.iter().map(|extent| extent + rng.below(0, 3));
+            let extents: Vec<i64> = planes.into_iter().chain(larger).map(|extent| extent as i64).collect();
+            case = case.held(&extents);
+        }
+        case.check();
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bb_autodiff::{Gradients, Trainable, TrainingOptions, TrainingPlan, differentiable_ops};
+use bb_autodiff::{Gradients, Trainable, TrainingOptions, TrainingPlan, constant_ops, differentiable_ops};
 use bb_runtime::DataType;
 use bb_runtime::onnx::GraphProto;
 
@@ -163,5 +163,30 @@ fn the_list_of_differentiable_ops_has_what_models_are_made_of() {
     let all = differentiable_ops();
     for op in ["Add", "Gemm", "MatMul", "Relu", "Softmax", "SoftmaxCrossEntropyLoss"] {
         assert!(all.contains(&op), "{op}");
+    }
+}
+
+#[test]
+fn every_op_that_the_embedded_backend_runs_has_a_gradient_or_needs_none() {
+    let known = [differentiable_ops(), constant_ops()].concat();
+    let run = bb_cpu::supported_ops();
+    let forgotten: BTreeSet<&str> =
+        run.iter().map(|(op, _)| op.name()).filter(|op| !known.contains(op)).collect();
+    assert!(forgotten.is_empty(), "no rule, and not among the ops without a gradient: {forgotten:?}");
+}
+
+#[test]
+fn an_op_that_needs_no_gradient_is_no_obstacle_and_passes_none() {
+    for op in constant_ops() {
+        let mut graph = GraphProto {
+            input: vec![typed("x", DataType::F32, &[2], Shapes::Declared)],
+            ..Default::default()
+        };
+        graph.node.push(node(op, &["x"], "c"));
+        graph.node.push(node("Mul", &["x", "x"], "square"));
+        graph.node.push(node("Mul", &["square", "c"], "y"));
+        graph.output.push(untyped("y"));
+        let made = Gradients::of(&graph, NEWEST, "y", &["x"]);
+        assert!(made.is_ok(), "{op}: {made:?}");
     }
 }

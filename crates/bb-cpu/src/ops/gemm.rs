@@ -60,10 +60,32 @@ pub(crate) fn product<T: Number + LinalgScalar>(
     {
         return Ok(());
     }
+    if const { !matches!(T::DTYPE, DataType::F32 | DataType::F64) } {
+        wrapping_product(alpha, (&a.view()?, &b.view()?), beta, to);
+        return Ok(());
+    }
     let mut to =
         ArrayViewMut2::from_shape((rows, columns), to).map_err(|error| Fault::shape(error.to_string()))?;
     general_mat_mul(alpha, &a.view()?, &b.view()?, beta, &mut to);
     Ok(())
+}
+
+/// [`product`] of integers, which wrap.
+fn wrapping_product<T: Number>(
+    alpha: T,
+    (a, b): (&ArrayView2<'_, T>, &ArrayView2<'_, T>),
+    beta: T,
+    to: &mut [T],
+) {
+    for (row, to) in a.rows().into_iter().zip(to.chunks_exact_mut(b.ncols().max(1))) {
+        to.iter_mut().for_each(|to| *to = beta.mul(*to));
+        for (&x, other) in row.iter().zip(b.rows()) {
+            let x = alpha.mul(x);
+            for (to, &y) in to.iter_mut().zip(other) {
+                *to = to.add(x.mul(y));
+            }
+        }
+    }
 }
 
 /// Computes [`product`] without a copy of the factors, where that is faster; `false` where it is not.

@@ -15,6 +15,7 @@ use crate::simd;
 pub(super) const OPS: &[Entry] = &[
     op("AveragePool", 1, average_pool),
     op("GlobalAveragePool", 1, |_| Ok(global(Pooling::Mean))),
+    op("GlobalLpPool", 2, global_lp_pool),
     op("GlobalMaxPool", 1, |_| Ok(global(Pooling::Max))),
     op("LpPool", 2, lp_pool),
     op("MaxPool", 1, max_pool),
@@ -278,6 +279,31 @@ fn lp_pool(node: &NodeDef<'_>) -> Outcome<Kernel> {
     let window = Window::new(node)?;
     let p = node.int_or("p", 2) as f64;
     windows(window, move |values, _| values.iter().map(|x| x.abs().powf(p)).sum::<f64>().powf(1.0 / p))
+}
+
+fn global_lp_pool(node: &NodeDef<'_>) -> Outcome<Kernel> {
+    let p = node.int_or("p", 2) as f64;
+    Ok(Kernel::new(move |io| {
+        let input = io.input(0)?;
+        let &[batch, channels, ref spatial @ ..] = &**input.shape() else {
+            return Err(Fault::shape("a batch and a channel axis are expected"));
+        };
+        let ones = std::iter::repeat_n(1, spatial.len());
+        let extents: Shape = [batch, channels].into_iter().chain(ones).collect();
+        let pixels = shape::count(spatial)?;
+        let mut result = io.alloc(input.dtype(), &extents)?;
+        by_float!(input.dtype(), T => {
+            let from = input.as_slice::<T>()?;
+            for (plane, to) in result.make_mut::<T>()?.iter_mut().enumerate() {
+                let powers = from[plane * pixels..][..pixels].iter().map(|x| x.to_f64().abs().powf(p));
+                *to = T::from_f64(powers.sum::<f64>().powf(1.0 / p));
+            }
+            Ok(())
+        })?;
+        io.emit(0, result);
+        Ok(())
+    })
+    .via_f32())
 }
 
 /// `f` of the elements that each window meets, and how many it meets with padding.

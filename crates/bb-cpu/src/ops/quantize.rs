@@ -3,6 +3,7 @@
 use bb_runtime::{DataType, Shape, Tensor};
 
 use super::cast::convert;
+use super::types::{Float, Number, by_float};
 use super::wide::{numbers, of_numbers};
 use super::{Entry, Kernel, op};
 use crate::fault::{Fault, Outcome};
@@ -127,9 +128,11 @@ fn dequantize(node: &NodeDef<'_>) -> Outcome<Kernel> {
         for (x, &place) in all.iter_mut().zip(&places) {
             *x = (*x - zeros[place]) * scales[place];
         }
-        let single = of_numbers(io, DataType::F32, input.shape(), &all)?;
-        let result = convert(io.pool, &single, wanted.unwrap_or(scale.dtype()))?;
-        io.pool.put(single);
+        let to = wanted.unwrap_or(scale.dtype());
+        let exact = if to == DataType::F64 { to } else { DataType::F32 };
+        let exact = of_numbers(io, exact, input.shape(), &all)?;
+        let result = convert(io.pool, &exact, to)?;
+        io.pool.put(exact);
         io.emit(0, result);
         Ok(())
     }))
@@ -139,19 +142,24 @@ fn dequantize(node: &NodeDef<'_>) -> Outcome<Kernel> {
 fn dynamic_quantize() -> Kernel {
     Kernel::new(|io| {
         let input = io.input(0)?;
-        let from = input.as_slice::<f32>()?;
-        let least = from.iter().copied().fold(0.0_f32, f32::min);
-        let most = from.iter().copied().fold(0.0_f32, f32::max);
-        let scale = (most - least) / 255.0;
-        let zero = if scale == 0.0 { 0.0 } else { (-least / scale).round_ties_even().clamp(0.0, 255.0) };
         let mut result = io.alloc(DataType::U8, input.shape())?;
-        for (to, &x) in result.make_mut::<u8>()?.iter_mut().zip(from) {
-            let scaled = if scale == 0.0 { 0.0 } else { x / scale };
-            *to = (scaled.round_ties_even() + zero).clamp(0.0, 255.0) as u8;
-        }
+        let mut scales = io.alloc(input.dtype(), &Shape::scalar())?;
+        let zero = by_float!(input.dtype(), T => {
+            let from = input.as_slice::<T>()?;
+            let least = from.iter().fold(T::ZERO, |least, &x| if x < least { x } else { least });
+            let most = from.iter().fold(T::ZERO, |most, &x| if x > most { x } else { most });
+            let scale = most.sub(least).div(T::of(255.0));
+            let scaled = |x: T| if scale == T::ZERO { 0.0 } else { x.div(scale).to_f64().round_ties_even() };
+            let zero = scaled(least.neg()).clamp(0.0, 255.0);
+            for (to, &x) in result.make_mut::<u8>()?.iter_mut().zip(from) {
+                *to = (scaled(x) + zero).clamp(0.0, 255.0) as u8;
+            }
+            scales.make_mut::<T>()?.fill(scale);
+            Ok(zero as u8)
+        })?;
         io.emit(0, result);
-        io.emit_slice(1, &Shape::scalar(), &[scale])?;
-        io.emit_slice(2, &Shape::scalar(), &[zero as u8])
+        io.emit(1, scales);
+        io.emit_slice(2, &Shape::scalar(), &[zero])
     })
 }
 

@@ -1,12 +1,13 @@
 //! Recurrent layers: RNN, GRU and LSTM, one step of time after the other.
 
-use bb_runtime::{DataType, Tensor};
+use bb_runtime::Tensor;
+use ndarray::LinalgScalar;
 
 use super::gemm::{Matrix, product};
+use super::types::{Float, Number, by_float};
 use super::{Entry, Kernel, op};
 use crate::fault::{Fault, Outcome};
 use crate::io::{Io, Workspace};
-use crate::math;
 use crate::node::NodeDef;
 use crate::shape;
 
@@ -41,15 +42,33 @@ impl Cell {
     }
 }
 
-type Activation = fn(f32) -> f32;
+/// What a gate does to a number.
+#[derive(Clone, Copy, Debug)]
+enum Activation {
+    Relu,
+    Sigmoid,
+    Softsign,
+    Tanh,
+}
 
-fn activation(name: &str) -> Outcome<Activation> {
-    match name.to_ascii_lowercase().as_str() {
-        "relu" => Ok(|x| x.max(0.0)),
-        "sigmoid" => Ok(math::sigmoid),
-        "softsign" => Ok(|x| x / (1.0 + x.abs())),
-        "tanh" => Ok(math::tanh),
-        _ => Err(Fault::Unsupported(format!("activation {name}"))),
+impl Activation {
+    fn named(name: &str) -> Outcome<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "relu" => Ok(Self::Relu),
+            "sigmoid" => Ok(Self::Sigmoid),
+            "softsign" => Ok(Self::Softsign),
+            "tanh" => Ok(Self::Tanh),
+            _ => Err(Fault::Unsupported(format!("activation {name}"))),
+        }
+    }
+
+    fn function<T: Float + LinalgScalar>(self) -> fn(T) -> T {
+        match self {
+            Self::Relu => |x| if x > T::ZERO { x } else { T::ZERO },
+            Self::Sigmoid => Float::sigmoid,
+            Self::Softsign => |x| x / (T::ONE + Number::abs(x)),
+            Self::Tanh => Float::tanh,
+        }
     }
 }
 
@@ -86,33 +105,33 @@ fn recurrent(node: &NodeDef<'_>, cell: Cell) -> Outcome<Kernel> {
     let layer = Layer {
         cell,
         backwards,
-        activations: names.into_iter().map(activation).collect::<Outcome<_>>()?,
+        activations: names.into_iter().map(Activation::named).collect::<Outcome<_>>()?,
         clip: node.float_or("clip", f32::INFINITY),
         batch_first: node.flag("layout"),
         reset_after: node.flag("linear_before_reset"),
         couples_gates: node.flag("input_forget"),
     };
-    Ok(Kernel::new(move |io| layer.run(io)).via_f32())
+    Ok(Kernel::new(move |io| by_float!(io.input(0)?.dtype(), T => layer.run::<T>(io))).via_f32())
 }
 
 /// What one direction works on.
-struct Direction<'a> {
-    x: &'a [f32],
-    w: &'a [f32],
-    r: &'a [f32],
-    bias: Option<&'a [f32]>,
-    peephole: Option<&'a [f32]>,
+struct Direction<'a, T> {
+    x: &'a [T],
+    w: &'a [T],
+    r: &'a [T],
+    bias: Option<&'a [T]>,
+    peephole: Option<&'a [T]>,
     lengths: &'a [usize],
     steps: usize,
     batch: usize,
     inputs: usize,
     hidden: usize,
     backwards: bool,
-    activations: &'a [Activation],
+    activations: &'a [fn(T) -> T],
 }
 
 impl Layer {
-    fn run(&self, io: &mut Io<'_, '_>) -> Outcome {
+    fn run<T: Float + LinalgScalar>(&self, io: &mut Io<'_, '_>) -> Outcome {
         let (x, w, r) = (io.input(0)?, io.input(1)?, io.input(2)?);
         let swapped =
             if self.batch_first { Some(super::layout::permute(io, x, Some(&[1, 0, 2]))?) } else { None };
@@ -147,27 +166,30 @@ impl Layer {
         let (bias, peephole) = (io.optional(3), io.optional(7));
         sized(bias, 2 * rows)?;
         sized(peephole, 3 * hidden)?;
-        let state = |io: &mut Io<'_, '_>, place: usize| -> Outcome<Vec<f32>> {
-            let Some(given) = io.optional(place) else { return Ok(vec![0.0; directions * batch * hidden]) };
+        let state = |io: &mut Io<'_, '_>, place: usize| -> Outcome<Vec<T>> {
+            let Some(given) = io.optional(place) else {
+                return Ok(vec![T::ZERO; directions * batch * hidden]);
+            };
             sized(Some(given), batch * hidden)?;
             if self.batch_first {
                 let turned = super::layout::permute(io, given, Some(&[1, 0, 2]))?;
-                return Ok(turned.as_slice::<f32>()?.to_vec());
+                return Ok(turned.as_slice::<T>()?.to_vec());
             }
-            Ok(given.as_slice::<f32>()?.to_vec())
+            Ok(given.as_slice::<T>()?.to_vec())
         };
         let (mut h, mut c) = (state(io, 5)?, state(io, 6)?);
-        let mut y = io.scratch::<f32>(shape::count(&[steps, directions, batch, hidden])?)?;
+        let mut y = io.scratch::<T>(shape::count(&[steps, directions, batch, hidden])?)?;
         let per_cell = self.cell.activations().len();
+        let functions: Vec<fn(T) -> T> = self.activations.iter().map(|one| one.function()).collect();
         for (direction, &backwards) in self.backwards.iter().enumerate() {
             let part =
-                |tensor: &'_ [f32], size: usize| direction * size..(direction + 1) * size.min(tensor.len());
-            let bias = bias.map(|bias| bias.as_slice::<f32>()).transpose()?;
-            let peephole = peephole.map(|peephole| peephole.as_slice::<f32>()).transpose()?;
+                |tensor: &'_ [T], size: usize| direction * size..(direction + 1) * size.min(tensor.len());
+            let bias = bias.map(|bias| bias.as_slice::<T>()).transpose()?;
+            let peephole = peephole.map(|peephole| peephole.as_slice::<T>()).transpose()?;
             let job = Direction {
-                x: x.as_slice::<f32>()?,
-                w: &w.as_slice::<f32>()?[direction * rows * inputs..(direction + 1) * rows * inputs],
-                r: &r.as_slice::<f32>()?[direction * rows * hidden..(direction + 1) * rows * hidden],
+                x: x.as_slice::<T>()?,
+                w: &w.as_slice::<T>()?[direction * rows * inputs..(direction + 1) * rows * inputs],
+                r: &r.as_slice::<T>()?[direction * rows * hidden..(direction + 1) * rows * hidden],
                 bias: bias.map(|bias| &bias[part(bias, 2 * rows)]),
                 peephole: peephole.map(|peephole| &peephole[part(peephole, 3 * hidden)]),
                 lengths: &lengths,
@@ -176,13 +198,13 @@ impl Layer {
                 inputs,
                 hidden,
                 backwards,
-                activations: &self.activations[direction * per_cell..(direction + 1) * per_cell],
+                activations: &functions[direction * per_cell..(direction + 1) * per_cell],
             };
             let own = direction * batch * hidden..(direction + 1) * batch * hidden;
             let place = (direction, directions);
-            self.run_direction(&job, &mut h[own.clone()], &mut c[own], y.make_mut::<f32>()?, place)?;
+            self.run_direction(&job, &mut h[own.clone()], &mut c[own], y.make_mut::<T>()?, place)?;
         }
-        let y = Tensor::from_buffer(DataType::F32, [steps, directions, batch, hidden], y.into_buffer())?;
+        let y = Tensor::from_buffer(T::DTYPE, [steps, directions, batch, hidden], y.into_buffer())?;
         let y = if self.batch_first { super::layout::permute(io, &y, Some(&[2, 0, 1, 3]))? } else { y };
         io.emit(0, y);
         for (output, state) in [(1, h), (2, c)] {
@@ -197,18 +219,18 @@ impl Layer {
         Ok(())
     }
 
-    fn run_direction(
+    fn run_direction<T: Float + LinalgScalar>(
         &self,
-        job: &Direction<'_>,
-        h: &mut [f32],
-        c: &mut [f32],
-        y: &mut [f32],
+        job: &Direction<'_, T>,
+        h: &mut [T],
+        c: &mut [T],
+        y: &mut [T],
         (direction, directions): (usize, usize),
     ) -> Outcome {
         let &Direction { batch, hidden, inputs, .. } = job;
         let rows = self.cell.gates() * hidden;
-        let (mut wx, mut rh) = (vec![0.0; batch * rows], vec![0.0; batch * rows]);
-        let (mut next, mut scratch) = (vec![0.0; hidden], Workspace::default());
+        let (mut wx, mut rh) = (vec![T::ZERO; batch * rows], vec![T::ZERO; batch * rows]);
+        let (mut next, mut scratch) = (vec![T::ZERO; hidden], Workspace::default());
         for step in 0..job.steps {
             // Rows of a batch may end early, so that each runs backwards from its own end.
             for row in 0..batch {
@@ -219,13 +241,20 @@ impl Layer {
                 let x = &job.x[(time * batch + row) * inputs..(time * batch + row + 1) * inputs];
                 let (wx, rh) = (&mut wx[..rows], &mut rh[..rows]);
                 let matrix = |weights, columns| Matrix::new(weights, columns, rows, true);
-                product(1.0, Matrix::new(x, 1, inputs, false), matrix(job.w, inputs), 0.0, wx, &mut scratch)?;
+                product(
+                    T::ONE,
+                    Matrix::new(x, 1, inputs, false),
+                    matrix(job.w, inputs),
+                    T::ZERO,
+                    wx,
+                    &mut scratch,
+                )?;
                 let own = row * hidden..(row + 1) * hidden;
                 let held = Matrix::new(&h[own.clone()], 1, hidden, false);
-                product(1.0, held, matrix(job.r, hidden), 0.0, rh, &mut scratch)?;
+                product(T::ONE, held, matrix(job.r, hidden), T::ZERO, rh, &mut scratch)?;
                 if let Some(bias) = job.bias {
-                    wx.iter_mut().zip(&bias[..rows]).for_each(|(x, bias)| *x += bias);
-                    rh.iter_mut().zip(&bias[rows..]).for_each(|(x, bias)| *x += bias);
+                    wx.iter_mut().zip(&bias[..rows]).for_each(|(x, &bias)| *x = *x + bias);
+                    rh.iter_mut().zip(&bias[rows..]).for_each(|(x, &bias)| *x = *x + bias);
                 }
                 let held = (&mut *next, &mut scratch);
                 self.cell_step(job, wx, rh, &mut h[own.clone()], &mut c[own.clone()], held)?;
@@ -237,18 +266,27 @@ impl Layer {
     }
 
     /// One row, one step: equations of the ONNX operator definitions.
-    fn cell_step(
+    fn cell_step<T: Float + LinalgScalar>(
         &self,
-        job: &Direction<'_>,
-        wx: &[f32],
-        rh: &[f32],
-        h: &mut [f32],
-        c: &mut [f32],
-        (next, scratch): (&mut [f32], &mut Workspace),
+        job: &Direction<'_, T>,
+        wx: &[T],
+        rh: &[T],
+        h: &mut [T],
+        c: &mut [T],
+        (next, scratch): (&mut [T], &mut Workspace),
     ) -> Outcome {
         let n = job.hidden;
-        let clip = |x: f32| x.max(-self.clip).min(self.clip);
-        let peep = |gate: usize, at: usize, c: f32| job.peephole.map_or(0.0, |p| p[gate * n + at] * c);
+        let (low, high) = (T::of(f64::from(-self.clip)), T::of(f64::from(self.clip)));
+        let clip = |x: T| {
+            if x < low {
+                low
+            } else if x > high {
+                high
+            } else {
+                x
+            }
+        };
+        let peep = |gate: usize, at: usize, c: T| job.peephole.map_or(T::ZERO, |p| p[gate * n + at] * c);
         match (self.cell, job.activations) {
             (Cell::Rnn, [f]) => {
                 for at in 0..n {
@@ -260,8 +298,11 @@ impl Layer {
                 for at in 0..n {
                     let sum = |gate: usize| wx[gate * n + at] + rh[gate * n + at];
                     let input = f(clip(sum(0) + peep(0, at, c[at])));
-                    let forget =
-                        if self.couples_gates { 1.0 - input } else { f(clip(sum(2) + peep(2, at, c[at]))) };
+                    let forget = if self.couples_gates {
+                        T::ONE - input
+                    } else {
+                        f(clip(sum(2) + peep(2, at, c[at])))
+                    };
                     c[at] = forget * c[at] + input * g(clip(sum(3)));
                     let output = f(clip(sum(1) + peep(1, at, c[at])));
                     h[at] = output * k(c[at]);
@@ -274,17 +315,17 @@ impl Layer {
                         next[at] = g(clip(wx[2 * n + at] + gate(1, at) * rh[2 * n + at]));
                     }
                 } else {
-                    let reset: Vec<f32> = (0..n).map(|at| gate(1, at) * h[at]).collect();
+                    let reset: Vec<T> = (0..n).map(|at| gate(1, at) * h[at]).collect();
                     let weights = Matrix::new(&job.r[2 * n * n..3 * n * n], n, n, true);
-                    product(1.0, Matrix::new(&reset, 1, n, false), weights, 0.0, next, scratch)?;
+                    product(T::ONE, Matrix::new(&reset, 1, n, false), weights, T::ZERO, next, scratch)?;
                     for (at, next) in next.iter_mut().enumerate() {
-                        let bias = job.bias.map_or(0.0, |bias| bias[5 * n + at]);
+                        let bias = job.bias.map_or(T::ZERO, |bias| bias[5 * n + at]);
                         *next = g(clip(wx[2 * n + at] + *next + bias));
                     }
                 }
                 for at in 0..n {
                     let update = gate(0, at);
-                    h[at] = (1.0 - update) * next[at] + update * h[at];
+                    h[at] = (T::ONE - update) * next[at] + update * h[at];
                 }
             }
             _ => return Err(Fault::attribute("activations", "do not fit the cell")),

@@ -103,6 +103,7 @@ pub(crate) trait Float: Number {
     fn ln(self) -> Self;
     fn sqrt(self) -> Self;
     fn tanh(self) -> Self;
+    fn sigmoid(self) -> Self;
     fn of(value: f64) -> Self;
 }
 
@@ -122,6 +123,10 @@ impl Float for f32 {
     #[inline(always)]
     fn tanh(self) -> Self {
         crate::math::tanh(self)
+    }
+    #[inline(always)]
+    fn sigmoid(self) -> Self {
+        crate::math::sigmoid(self)
     }
     #[inline(always)]
     fn of(value: f64) -> Self {
@@ -145,6 +150,10 @@ impl Float for f64 {
     #[inline(always)]
     fn tanh(self) -> Self {
         libm::tanh(self)
+    }
+    #[inline(always)]
+    fn sigmoid(self) -> Self {
+        1.0 / (1.0 + libm::exp(-self))
     }
     #[inline(always)]
     fn of(value: f64) -> Self {

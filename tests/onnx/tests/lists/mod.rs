@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use bb_onnx_tests::suite::{Outcome, Suite};
+use bb_onnx_tests::suite::{Outcome, Report, Suite};
 
 /// Rewrites the lists instead of comparing: `BB_BLESS=1 cargo test -p bb-onnx-tests`.
-const BLESS: &str = "BB_BLESS";
+pub(crate) const BLESS: &str = "BB_BLESS";
 
 /// Fails where the cases that pass are not those of the list, or where others than `wrong` are wrong or crash.
-pub(crate) fn check(backend: &str, wrong: &[&str]) {
+pub(crate) fn check(backend: &str, wrong: &[&str]) -> Report {
     let program = env!("CARGO_BIN_EXE_bb-onnx-tests").into();
     let report = Suite { program, backend: backend.to_owned(), folder: None }.run().unwrap();
     let list = format!("{}/expected/{backend}.txt", env!("CARGO_MANIFEST_DIR"));
@@ -29,4 +29,5 @@ pub(crate) fn check(backend: &str, wrong: &[&str]) {
         .filter(|(name, outcome)| matches!(outcome, Outcome::Crashed(_)) || !wrong.contains(name))
         .collect();
     assert!(bad.is_empty(), "{report}\n{bad:#?}");
+    report
 }
