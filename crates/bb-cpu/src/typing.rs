@@ -43,6 +43,7 @@ const NUMBERS: Types = Types(&[
     DataType::U64,
 ]);
 const QUANTIZED: Types = Types(&[DataType::I8, DataType::U8, DataType::I16, DataType::U16, DataType::I32]);
+const WHOLE: Types = Types(&[DataType::I32, DataType::I64]);
 const SINGLE: Types = Types(&[DataType::F32]);
 const WIDE_FLOATS: Types = Types(&[DataType::F32, DataType::F64]);
 
@@ -55,6 +56,10 @@ enum Take {
     Like(usize, usize),
     /// All inputs are of one type.
     AllAlike,
+    /// Of one of these types where what attribute `reduction` names is computed.
+    Reduced(usize, Types),
+    /// As wide as the type that attribute `to` names.
+    AsWide(usize),
 }
 
 /// What an output is.
@@ -67,10 +72,12 @@ enum Give {
     Named(&'static str, usize),
     /// Of the type that an attribute names, or else `f32`.
     NamedOrSingle(&'static str),
+    /// Of the type of attribute `value`, or else `f32`.
+    Value,
 }
 
 use Give::{Is, Named, NamedOrSingle};
-use Take::{AllAlike, In};
+use Take::{AllAlike, AsWide, In, Reduced};
 
 /// Ops of one kind.
 struct Row {
@@ -209,16 +216,12 @@ const TABLE: &[Row] = &[
             "Reshape",
             "Resize",
             "ReverseSequence",
-            "Scatter",
-            "ScatterElements",
-            "ScatterND",
             "Slice",
             "SpaceToDepth",
             "Squeeze",
             "TensorScatter",
             "Tile",
             "Transpose",
-            "Trilu",
             "Unsqueeze",
             "Upsample",
         ],
@@ -234,6 +237,10 @@ const TABLE: &[Row] = &[
     ),
     row(&["NonZero", "Shape", "Size"], &[], &[Is(DataType::I64)]),
     row(&["NonMaxSuppression"], &[In(0, SINGLE), In(1, SINGLE)], &[Is(DataType::I64)]),
+    row(&["Scatter", "ScatterElements", "ScatterND"], &[Reduced(0, NUMBERS)], FIRST),
+    row(&["Trilu"], &[In(1, WHOLE)], FIRST),
+    row(&["ConstantOfShape"], &[In(0, WHOLE)], &[Give::Value]),
+    row(&["GRU", "LSTM", "RNN"], &[In(0, FLOATS)], &[Give::Like(0), Give::Like(0), Give::Like(0)]),
     row(&["OneHot"], &[], &[Give::Like(2)]),
     row(&["Dropout"], &[], &[Give::Like(0), Is(DataType::Bool)]),
     row(&["LayerNormalization"], &[In(0, FLOATS)], FIRST),
@@ -248,7 +255,7 @@ const TABLE: &[Row] = &[
     row(&["LinearAttention"], &[In(0, NUMBERS)], FIRST),
     row(&["Cast"], &[], &[Named("to", usize::MAX)]),
     row(&["CastLike"], &[], &[Give::Like(1)]),
-    row(&["BitCast"], &[], &[Named("to", usize::MAX)]),
+    row(&["BitCast"], &[AsWide(0)], &[Named("to", usize::MAX)]),
     row(&["EyeLike"], &[], &[Named("dtype", 0)]),
     row(&["DequantizeLinear"], &[In(0, QUANTIZED)], &[Named("output_dtype", 1)]),
     row(&["QuantizeLinear"], &[In(2, QUANTIZED)], &[Give::Like(2)]),
@@ -261,7 +268,7 @@ const TABLE: &[Row] = &[
     row(&["QLinearMatMul"], &[In(0, QUANTIZED), In(3, QUANTIZED), In(7, QUANTIZED)], &[Give::Like(7)]),
     row(
         &["BlackmanWindow", "HammingWindow", "HannWindow", "MelWeightMatrix"],
-        &[],
+        &[In(0, WHOLE)],
         &[NamedOrSingle("output_datatype")],
     ),
 ];
@@ -287,7 +294,7 @@ pub(crate) fn check(graph: &GraphProto, opsets: &[(String, i64)]) -> Result<(), 
             }
             continue;
         };
-        if let Some(lacking) = row.takes.iter().find_map(|take| take.lacking(&types)) {
+        if let Some(lacking) = row.takes.iter().find_map(|take| take.lacking(node, &types)) {
             let op = OpId::new(node.domain().to_owned(), node.op_type().to_owned());
             let version = version_of(&op, opsets);
             return Err(Fault::Type(lacking).at(&op, &name_of(node), version, Vec::new));
@@ -302,7 +309,7 @@ pub(crate) fn check(graph: &GraphProto, opsets: &[(String, i64)]) -> Result<(), 
 
 impl Take {
     /// The type among `types`, of the inputs, that is not as it must be.
-    fn lacking(self, types: &[Option<DataType>]) -> Option<DataType> {
+    fn lacking(self, node: &NodeProto, types: &[Option<DataType>]) -> Option<DataType> {
         let at = |index: usize| types.get(index).copied().flatten();
         // Half precision is computed in `f32`, beside which it may stand.
         let wide = |dtype| match dtype {
@@ -310,6 +317,14 @@ impl Take {
             other => other,
         };
         match self {
+            Self::Reduced(index, Types(set)) => {
+                let reduction = attribute(node, "reduction").map_or(&b"none"[..], AttributeProto::s);
+                at(index).filter(|dtype| reduction != b"none" && !set.contains(dtype))
+            }
+            Self::AsWide(index) => {
+                let to = attribute(node, "to").and_then(|to| DataType::from_onnx(to.i() as i32))?;
+                at(index).filter(|dtype| dtype.size() != to.size())
+            }
             Self::In(index, Types(set)) => at(index).filter(|dtype| !set.contains(dtype)),
             Self::Like(index, other) => {
                 let (own, other) = (at(index)?, at(other)?);
@@ -332,6 +347,10 @@ impl Give {
             Self::Is(dtype) => Some(dtype),
             Self::Like(index) => at(index),
             Self::Named(name, index) => named(name).unwrap_or_else(|| at(index)),
+            Self::Value => match attribute(node, "value").and_then(|value| value.t.as_ref()) {
+                Some(value) => DataType::from_onnx(value.data_type()),
+                None => Some(DataType::F32),
+            },
             Self::NamedOrSingle(name) => named(name).unwrap_or(Some(DataType::F32)),
         }
     }
@@ -341,17 +360,13 @@ fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> 
     node.attribute.iter().find(|attribute| attribute.name() == name)
 }
 
-/// The type of what `Constant` and `ConstantOfShape` make.
+/// The type of what a `Constant` holds.
 fn constant(node: &NodeProto) -> Option<DataType> {
-    let value = attribute(node, "value").and_then(|attribute| attribute.t.as_ref());
-    match (node.op_type(), value) {
-        ("Constant" | "ConstantOfShape", Some(value)) => DataType::from_onnx(value.data_type()),
-        ("ConstantOfShape", None) => Some(DataType::F32),
-        ("Constant", None) => match node.attribute.first().map(AttributeProto::name) {
-            Some("value_int" | "value_ints") => Some(DataType::I64),
-            Some("value_float" | "value_floats") => Some(DataType::F32),
-            _ => None,
-        },
+    let held = node.attribute.first().filter(|_| node.op_type() == "Constant")?;
+    match held.name() {
+        "value" => DataType::from_onnx(held.t.as_ref()?.data_type()),
+        "value_int" | "value_ints" => Some(DataType::I64),
+        "value_float" | "value_floats" => Some(DataType::F32),
         _ => None,
     }
 }

@@ -14,7 +14,7 @@ use bb_runtime::onnx::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TypeProto,
     ValueInfoProto,
 };
-use bb_runtime::{Backend, BackendError, BackendGraph, Component, DataType, Tensor};
+use bb_runtime::{Backend, BackendError, BackendGraph, Component, DataType, Tensor, TensorError};
 use prost::Message;
 
 fn backend() -> CpuBackend {
@@ -81,7 +81,7 @@ fn declared(graph: &GraphProto, given: Option<&[Tensor]>) -> GraphProto {
 }
 
 fn is_of_type(error: &BackendError) -> bool {
-    matches!(error, BackendError::Type { .. })
+    matches!(error, BackendError::Type { .. } | BackendError::Tensor(TensorError::WrongType { .. }))
 }
 
 #[test]
