@@ -7,7 +7,7 @@ use bb_ir::{DataType, Dim};
 
 use super::{Rule, Scope};
 use crate::AutodiffError;
-use crate::attributes::{float, int, small_tensor, tensor};
+use crate::attributes::{float, int, ints, small_tensor, tensor};
 use crate::builder::Val;
 use crate::facts::{axis_within, same_dim};
 
@@ -102,27 +102,59 @@ fn keeping_aspect(s: &mut Scope<'_>, form: &Form) -> Result<(), AutodiffError> {
     let extents = s.b.fact(x).extents().ok_or_else(|| s.b.undetermined(x, "shape"))?;
     let sizes = form.sizes.ok_or_else(|| s.unsupported("sizes are missing".to_owned()))?;
     let sizes = s.b.fact(sizes).integers().ok_or_else(|| s.b.undetermined(sizes, "contents"))?;
-    let ratios = form.axes.iter().zip(&sizes).map(|(&axis, &size)| size as f64 / extents[axis] as f64);
-    let larger = s.attributes().text("keep_aspect_ratio_policy") == Some("not_smaller");
-    let scale = ratios.fold(None, |best: Option<f64>, ratio| {
-        Some(best.map_or(ratio, |best| if larger { best.max(ratio) } else { best.min(ratio) }))
-    });
-    let scale = scale.unwrap_or(1.0);
-    // The op rounds what it makes to these sizes; given the scale, it rounds down.
-    let rounds_up = |&&axis: &&usize| (scale * extents[axis] as f64).fract() >= 0.5;
-    if let Some(axis) = form.axes.iter().find(rounds_up) {
-        return Err(s.unsupported(format!(
-            "the extent of axis {axis} is rounded up to keep the proportions; give scales, or sizes that fit"
-        )));
+    if sizes.len() != form.axes.len() || extents.contains(&0) {
+        return Err(s.unsupported("the sizes do not fit the axes".to_owned()));
     }
-    let scale = s.b.filled(DataType::F32, &[1], &[scale]);
+    if form.roi.is_some() {
+        return Err(
+            s.unsupported("a region that keeps its proportions has no gradient; give scales".to_owned())
+        );
+    }
     let mut gradient = g;
     for (place, &axis) in form.axes.iter().enumerate() {
-        let matrix = matrix(s, form, place, axis, Some(scale))?;
+        let matrix = matrix_beside(s, form, place, (&extents, &sizes))?;
         gradient = times_transposed(s, gradient, matrix, axis, rank)?;
     }
     s.give(0, gradient);
     Ok(())
+}
+
+/// `W` of an axis whose scale is that of another one: the identity, along that axis the same everywhere and so the same
+/// everywhere after, resampled along both.
+fn matrix_beside(
+    s: &mut Scope<'_>,
+    form: &Form,
+    place: usize,
+    (extents, sizes): (&[usize], &[i64]),
+) -> Result<Val, AutodiffError> {
+    let ratio = |place: usize| sizes[place] as f64 / extents[form.axes[place]] as f64;
+    let larger = s.attributes().text("keep_aspect_ratio_policy") == Some("not_smaller");
+    let decides = (0..form.axes.len()).reduce(|best, other| {
+        let is_better = if larger { ratio(other) > ratio(best) } else { ratio(other) < ratio(best) };
+        if is_better { other } else { best }
+    });
+    let (x, axis) = (s.input(0)?, form.axes[place]);
+    let rows = s.b.extent(x, axis as i64);
+    let mut image = identity(s, x, rows)?;
+    let mut attributes = s.all_attributes();
+    attributes.retain(|attribute| attribute.name.as_deref() != Some("axes"));
+    let beside = decides.filter(|&other| other != place);
+    let (mut axes, mut wanted) = (vec![1], vec![sizes[place]]);
+    if let Some(other) = beside {
+        let apart = s.b.unsqueeze(image, &[2]);
+        let shape = s.b.list(&[1, 1, extents[form.axes[other]] as i64]);
+        image = s.b.op("Expand", &[apart, shape], vec![]);
+        axes.push(2);
+        wanted.push(sizes[other]);
+    }
+    attributes.push(ints("axes", &axes));
+    let wanted = s.b.list(&wanted);
+    let matrix = s.b.emit("Resize", &[Some(image), None, None, Some(wanted)], attributes, 1)[0];
+    if beside.is_none() {
+        return Ok(matrix);
+    }
+    let first = s.b.slice(matrix, 2, 0, 1);
+    Ok(s.b.squeeze(first, &[2]))
 }
 
 /// `W` of an axis: the identity, resampled along its second axis.

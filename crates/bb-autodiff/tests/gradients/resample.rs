@@ -56,6 +56,25 @@ fn resize_matches_differences_in_all_modes() {
 }
 
 #[test]
+fn sizes_that_are_rounded_to_keep_the_proportions_match_differences() {
+    let mut rng = Rng::new(1804);
+    for round in 0..24 {
+        let image = [1, rng.below(1, 3), rng.below(2, 6), rng.below(2, 6)];
+        let coordinates = ["half_pixel", "asymmetric", "align_corners"][round / 3 % 3];
+        Case::new("Resize")
+            .attribute(text("mode", ["nearest", "linear", "cubic"][round % 3]))
+            .attribute(text("coordinate_transformation_mode", coordinates))
+            .attribute(text("keep_aspect_ratio_policy", ["not_larger", "not_smaller"][round % 2]))
+            .attribute(ints("axes", if rng.flag() { &[2, 3] } else { &[3, 2] }))
+            .float(&mut rng, &image, -1.0, 1.0)
+            .feed(Feed::Absent)
+            .feed(Feed::Absent)
+            .held(&[rng.below(2, 9) as i64, rng.below(2, 9) as i64])
+            .check();
+    }
+}
+
+#[test]
 fn crops_match_differences_inside_and_outside_of_the_image() {
     let mut rng = Rng::new(1802);
     for round in 0..20 {
