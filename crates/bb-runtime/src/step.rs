@@ -79,6 +79,8 @@ pub enum EngineStep {
         op: OpRef,
         /// The execution.
         exec_id: ExecId,
+        /// Who sent the message or the answer that the op's region works on; of one answer an op runs once at most.
+        source: Option<PeerId>,
     },
     /// An op failed. Its execution ends too, unless the op worked on one answer of several.
     OpFailed {

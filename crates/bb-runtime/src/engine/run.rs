@@ -74,7 +74,8 @@ impl Engine {
         if self.limits.trace_ops
             && let Some(execution) = self.executions.at(frame.execution)
         {
-            self.steps.push(EngineStep::OpCompleted { op: region.op_ref(op), exec_id: execution.id });
+            let (op, exec_id, source) = (region.op_ref(op), execution.id, frame.source);
+            self.steps.push(EngineStep::OpCompleted { op, exec_id, source });
         }
         frame.fired += 1;
         frame.remaining -= 1;

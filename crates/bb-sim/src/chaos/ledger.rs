@@ -40,8 +40,8 @@ pub enum Violation {
         /// How much.
         count: usize,
     },
-    /// An op fired more often than there were frames to fire it in.
-    #[error("{peer}: execution {exec_id} fired {op} {count} times, {cap} is the most there can be")]
+    /// An op fired twice for one message or answer.
+    #[error("{peer}: execution {exec_id} fired {op} twice{}", source.map_or(String::new(), |source| format!(" for an answer of {source}")))]
     FiredTwice {
         /// The node.
         peer: PeerId,
@@ -49,10 +49,8 @@ pub enum Violation {
         exec_id: ExecId,
         /// The op.
         op: String,
-        /// How often.
-        count: usize,
-        /// How often it can be.
-        cap: usize,
+        /// Whose message or answer it worked on.
+        source: Option<PeerId>,
     },
     /// What was accepted is gone without an end.
     #[error("{peer}: execution {exec_id} is gone, and nobody said how it ended")]
@@ -147,21 +145,10 @@ pub(super) struct Ledger {
     /// Those that nothing kept from ending well.
     pub(super) unhindered: BTreeSet<ExecId>,
     last: Option<ExecId>,
-    /// What each execution fired, as far as its node says so.
-    fired: BTreeMap<ExecId, Fired>,
+    /// What each execution fired, as far as its node says so: region, op, and whose message or answer it worked on. No
+    /// workload asks from within an answer, so that each peer has one answer for a region of an execution.
+    fired: BTreeMap<ExecId, BTreeSet<(u32, u32, Option<PeerId>)>>,
 }
-
-/// What an execution fired.
-#[derive(Clone, Debug)]
-struct Fired {
-    /// The region that it began in; of any other it has a frame for each answer.
-    region: u32,
-    /// How often, by region and op.
-    ops: BTreeMap<(u32, u32), usize>,
-}
-
-/// Answers that one request can get: no more than there are nodes.
-const ANSWERS: usize = 8;
 
 impl Ledger {
     pub(super) fn accept(
@@ -199,12 +186,9 @@ impl Ledger {
                 }
                 (exec_id, "an event")
             }
-            EngineStep::AsyncSuspended { exec_id, op, .. } => {
-                self.see(*exec_id, op);
-                (exec_id, "a wait")
-            }
-            EngineStep::OpCompleted { exec_id, op } => {
-                self.fire(peer, *exec_id, op)?;
+            EngineStep::AsyncSuspended { exec_id, .. } => (exec_id, "a wait"),
+            EngineStep::OpCompleted { exec_id, op, source } => {
+                self.fire(peer, *exec_id, op, *source)?;
                 counts.ops_traced += 1;
                 (exec_id, "an op")
             }
@@ -235,20 +219,17 @@ impl Ledger {
         Ok(())
     }
 
-    /// The first op that is heard of is of the region that the execution began in.
-    fn see(&mut self, exec_id: ExecId, op: &OpRef) -> &mut Fired {
-        self.fired.entry(exec_id).or_insert_with(|| Fired { region: op.region, ops: BTreeMap::new() })
-    }
-
-    fn fire(&mut self, peer: PeerId, exec_id: ExecId, op: &OpRef) -> Result<(), Violation> {
-        let fired = self.see(exec_id, op);
-        let cap = if op.region == fired.region { 1 } else { ANSWERS };
-        let count = fired.ops.entry((op.region, op.index)).or_default();
-        *count += 1;
-        if *count > cap {
-            return Err(Violation::FiredTwice { peer, exec_id, op: op.to_string(), count: *count, cap });
+    fn fire(
+        &mut self,
+        peer: PeerId,
+        exec_id: ExecId,
+        op: &OpRef,
+        source: Option<PeerId>,
+    ) -> Result<(), Violation> {
+        match self.fired.entry(exec_id).or_default().insert((op.region, op.index, source)) {
+            true => Ok(()),
+            false => Err(Violation::FiredTwice { peer, exec_id, op: op.to_string(), source }),
         }
-        Ok(())
     }
 
     /// What must hold after each step; `is_stateless` says that no component keeps bytes from outside.
@@ -332,7 +313,7 @@ mod tests {
         assert!(ledger.open.is_empty());
     }
 
-    fn fired(counter: u64, region: u32, index: u32) -> EngineStep {
+    fn fired(counter: u64, region: u32, index: u32, source: Option<u64>) -> EngineStep {
         let op = OpRef {
             module: "M".into(),
             region,
@@ -340,16 +321,20 @@ mod tests {
             op: bytesandbrains::ir::program::OpId::new("d", "Op"),
             span: Default::default(),
         };
-        EngineStep::OpCompleted { op, exec_id: id(counter) }
+        EngineStep::OpCompleted { op, exec_id: id(counter), source: source.map(PeerId::from_u64) }
     }
 
     #[test]
-    fn an_op_that_fires_twice_is_one_unless_there_are_answers_for_it() {
+    fn an_op_that_fires_twice_is_one_unless_it_is_for_another_answer() {
         let mut ledger = ledger();
-        for step in [fired(3, 0, 1), fired(3, 0, 2), fired(3, 1, 1), fired(3, 1, 1), fired(4, 0, 1)] {
-            assert_eq!(take(&mut ledger, &step), Ok(()));
+        let once =
+            [fired(3, 0, 1, None), fired(3, 0, 2, None), fired(3, 1, 1, Some(8)), fired(4, 0, 1, None)];
+        for step in once.iter().chain(&[fired(3, 1, 1, Some(9))]) {
+            assert_eq!(take(&mut ledger, step), Ok(()));
         }
-        assert!(matches!(take(&mut ledger, &fired(3, 0, 1)), Err(Violation::FiredTwice { .. })));
+        for step in once {
+            assert!(matches!(take(&mut ledger, &step), Err(Violation::FiredTwice { .. })));
+        }
     }
 
     #[test]
