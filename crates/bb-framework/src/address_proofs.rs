@@ -37,9 +37,10 @@ pub struct Proof {
 /// address validation of Iyengar, Thomson, "QUIC" (RFC 9000), section 8.
 ///
 /// - look: [`iter`](Self::iter) [`len`](Self::len) [`is_empty`](Self::is_empty) [`withheld`](Self::withheld)
+///   [`evicted`](Self::evicted)
 /// - feed: [`received`](Self::received) [`proved`](Self::proved)
 ///   [`unanswered`](Self::unanswered) [`failed`](Self::failed)
-/// - command: [`offer`](Self::offer) [`set`](Self::set) [`clear`](Self::clear)
+/// - command: [`offer`](Self::offer) [`set`](Self::set) [`clear`](Self::clear) [`set_counters`](Self::set_counters)
 ///
 /// ```
 /// use bb_framework::{AddressProofs, address_proofs};
@@ -76,7 +77,7 @@ impl Default for Config {
 impl AddressProofs {
     /// A machine to which no address has proved itself.
     ///
-    /// Beyond `config.entries` the peer heard of longest ago is forgotten, and with it its proofs; of a peer's proved
+    /// Beyond `config.entries` the peer heard of longest ago is forgotten and counted, and with it its proofs; of a peer's proved
     /// addresses the one proved first is. Holds at most [`worst_case_bytes`](Self::worst_case_bytes), and nothing
     /// while it is empty.
     pub const fn new(config: Config) -> Self {
@@ -201,9 +202,15 @@ impl AddressProofs {
         self.len() == 0
     }
 
-    /// Sets how many messages were held back, as it was saved.
-    pub fn set_withheld(&mut self, withheld: u64) {
+    /// Sets how often an address was not given out and how many peers were forgotten, as it was saved.
+    pub fn set_counters(&mut self, withheld: u64, evicted: u64) {
         self.withheld = withheld;
+        self.table.set_evicted(evicted);
+    }
+
+    /// How many peers were forgotten to make room for others.
+    pub fn evicted(&self) -> u64 {
+        self.table.evicted()
     }
 
     /// How often an address was not given out because too much had been sent to it.

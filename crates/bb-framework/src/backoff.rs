@@ -33,7 +33,7 @@ pub struct Config {
 ///   [`is_empty`](Self::is_empty) [`iter`](Self::iter) [`evicted`](Self::evicted)
 /// - feed: [`record_failure`](Self::record_failure) [`record_success`](Self::record_success)
 ///   [`advise`](Self::advise)
-/// - command: [`clear`](Self::clear)
+/// - command: [`clear`](Self::clear) [`forget_counters`](Self::forget_counters)
 /// - drive: [`expire`](Self::expire)
 ///
 /// ```
@@ -139,6 +139,11 @@ impl BackoffTable {
     pub fn clear(&mut self) {
         self.entries.clear();
         self.by_expiry.clear();
+    }
+
+    /// Forgets what was counted.
+    pub fn forget_counters(&mut self) {
+        self.evicted = 0;
     }
 
     /// When `peer` may be tried again; `None`: now.

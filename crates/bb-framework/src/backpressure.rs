@@ -81,6 +81,8 @@ pub struct Counters {
     pub dropped: u64,
     /// Events that nobody took in time.
     pub events_dropped: u64,
+    /// Peers forgotten to make room for others.
+    pub evicted: u64,
     /// Notices asked for.
     pub notices: u64,
     /// How often a peer was muted.
@@ -114,7 +116,7 @@ pub struct Pressing {
 /// - look: [`is_muted`](Self::is_muted) [`iter`](Self::iter) [`len`](Self::len) [`is_empty`](Self::is_empty)
 ///   [`counters`](Self::counters)
 /// - feed: [`check`](Self::check)
-/// - command: [`set`](Self::set) [`clear`](Self::clear)
+/// - command: [`set`](Self::set) [`clear`](Self::clear) [`forget_counters`](Self::forget_counters)
 /// - drive: [`take_events`](Self::take_events)
 ///
 /// ```
@@ -175,14 +177,14 @@ impl Default for Config {
 impl Backpressure {
     /// A machine that has met no pressure.
     ///
-    /// Beyond `config.entries` the peer that pressed longest ago is forgotten; of events the oldest is, and counted.
+    /// Beyond `config.entries` the peer that pressed longest ago is forgotten; of events the oldest is; both are counted.
     /// Holds at most [`worst_case_bytes`](Self::worst_case_bytes), and nothing while nobody presses.
     pub const fn new(config: Config) -> Self {
         Self {
             config,
             table: PeerTable::new(config.entries),
             events: VecDeque::new(),
-            counters: Counters { dropped: 0, events_dropped: 0, notices: 0, mutes: 0 },
+            counters: Counters { dropped: 0, events_dropped: 0, evicted: 0, notices: 0, mutes: 0 },
         }
     }
 
@@ -276,12 +278,19 @@ impl Backpressure {
     /// Takes up the events and counters that were saved; of events as many as may wait.
     pub fn resume(&mut self, events: impl IntoIterator<Item = Event>, counters: Counters) {
         self.events = events.into_iter().take(self.config.events).collect();
+        self.table.set_evicted(counters.evicted);
         self.counters = counters;
+    }
+
+    /// Forgets what was counted.
+    pub fn forget_counters(&mut self) {
+        self.table.set_evicted(0);
+        self.counters = Counters::default();
     }
 
     /// What was counted.
     pub fn counters(&self) -> Counters {
-        self.counters
+        Counters { evicted: self.table.evicted(), ..self.counters }
     }
 
     fn notify(&mut self, peer: PeerId, now: Time) -> Verdict {

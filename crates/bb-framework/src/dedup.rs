@@ -25,7 +25,7 @@ pub struct MessageId {
 /// - look: [`contains`](Self::contains) [`len`](Self::len) [`is_empty`](Self::is_empty) [`iter`](Self::iter)
 ///   [`evicted`](Self::evicted)
 /// - feed: [`insert`](Self::insert) [`insert_new`](Self::insert_new)
-/// - command: [`clear`](Self::clear)
+/// - command: [`clear`](Self::clear) [`forget_counters`](Self::forget_counters)
 ///
 /// A receiver asks [`contains`](Self::contains) first and inserts once it has room for the message, so that
 /// one it had to refuse may come again.
@@ -48,6 +48,8 @@ pub struct DedupWindow {
     numbers: HashTable<u64>,
     hasher: DefaultHashBuilder,
     evicted: u64,
+    /// How many of the evicted are not counted any more.
+    forgotten: u64,
 }
 
 impl DedupWindow {
@@ -62,6 +64,7 @@ impl DedupWindow {
             numbers: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             evicted: 0,
+            forgotten: 0,
         }
     }
 
@@ -93,7 +96,7 @@ impl DedupWindow {
         }
         let number = self.evicted + self.order.len() as u64;
         self.order.push_back((sender, message));
-        let Self { capacity, order, numbers, hasher, evicted } = self;
+        let Self { capacity, order, numbers, hasher, evicted, .. } = self;
         let rehash =
             |number: &u64| order.get(position(*number, *evicted)).map_or(0, |held| hash(hasher, held));
         if order.len() == *capacity && numbers.num_buckets() / 8 * 7 < 2 * *capacity {
@@ -108,6 +111,11 @@ impl DedupWindow {
         self.evicted += self.order.len() as u64;
         self.order.clear();
         self.numbers.clear();
+    }
+
+    /// Forgets what was counted.
+    pub fn forget_counters(&mut self) {
+        self.forgotten = self.evicted;
     }
 
     /// Whether the message is in the window.
@@ -137,7 +145,7 @@ impl DedupWindow {
 
     /// How many messages have left the window.
     pub fn evicted(&self) -> u64 {
-        self.evicted
+        self.evicted - self.forgotten
     }
 
     fn evict_oldest(&mut self) {
@@ -158,7 +166,7 @@ impl fmt::Debug for DedupWindow {
         f.debug_struct("DedupWindow")
             .field("capacity", &self.capacity)
             .field("len", &self.len())
-            .field("evicted", &self.evicted)
+            .field("evicted", &self.evicted())
             .finish_non_exhaustive()
     }
 }

@@ -125,6 +125,7 @@ pub struct ListFull {
 /// - feed: [`check_inbound`](Self::check_inbound) [`check_outbound`](Self::check_outbound)
 ///   [`record_success`](Self::record_success) [`record_failure`](Self::record_failure) [`advise`](Self::advise)
 /// - command: [`block`](Self::block) [`unblock`](Self::unblock) [`set_allowlist`](Self::set_allowlist)
+///   [`forget_counters`](Self::forget_counters)
 /// - drive: [`expire`](Self::expire) [`take_events`](Self::take_events)
 ///
 /// ```
@@ -321,6 +322,12 @@ impl PeerGovernor {
         }
         self.allowlist = allowlist;
         Ok(())
+    }
+
+    /// Forgets what was counted, of waits too.
+    pub fn forget_counters(&mut self) {
+        self.counters = Counters::default();
+        self.backoff.forget_counters();
     }
 
     /// Forgets waits that are long over; how many.

@@ -11,7 +11,7 @@ pub use self::state::State;
 /// - look: [`len`](Self::len) [`is_empty`](Self::is_empty) [`byte_count`](Self::byte_count) [`iter`](Self::iter)
 ///   [`dropped`](Self::dropped)
 /// - feed: [`push`](Self::push)
-/// - command: [`clear`](Self::clear)
+/// - command: [`clear`](Self::clear) [`forget_counters`](Self::forget_counters)
 /// - drive: [`pop`](Self::pop) [`take_events`](Self::take_events)
 ///
 /// ```
@@ -120,6 +120,12 @@ impl<T> OutboundQueue<T> {
     pub fn clear(&mut self) {
         self.messages = VecDeque::new();
         self.byte_count = 0;
+    }
+
+    /// Forgets what was dropped, but for what was not said yet.
+    pub fn forget_counters(&mut self) {
+        self.dropped = self.unreported();
+        self.reported = Dropped::default();
     }
 
     /// The messages, oldest first.

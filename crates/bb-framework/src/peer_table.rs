@@ -89,4 +89,8 @@ impl<E> PeerTable<E> {
     pub(crate) fn evicted(&self) -> u64 {
         self.evicted
     }
+
+    pub(crate) fn set_evicted(&mut self, evicted: u64) {
+        self.evicted = evicted;
+    }
 }

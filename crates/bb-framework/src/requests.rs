@@ -25,6 +25,7 @@ pub struct RequestId(pub [u8; 16]);
 ///   [`deadline`](Self::deadline) [`iter`](Self::iter) [`next_deadline`](Self::next_deadline) [`unsolicited`](Self::unsolicited) [`refused`](Self::refused)
 /// - feed: [`answer`](Self::answer)
 /// - command: [`begin`](Self::begin) [`cancel`](Self::cancel) [`clear`](Self::clear)
+///   [`forget_counters`](Self::forget_counters)
 /// - drive: [`pop_expired`](Self::pop_expired)
 ///
 /// ```
@@ -164,6 +165,11 @@ impl<T> RequestTracker<T> {
     pub fn clear(&mut self) {
         self.requests.clear();
         self.by_deadline.clear();
+    }
+
+    /// Forgets what was counted.
+    pub fn forget_counters(&mut self) {
+        (self.unsolicited, self.refused) = (0, 0);
     }
 
     /// Until when the request `id` to `peer` may be answered.

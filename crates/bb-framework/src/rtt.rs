@@ -31,7 +31,7 @@ pub struct Rtt {
 /// - look: [`get`](Self::get) [`iter`](Self::iter) [`len`](Self::len) [`is_empty`](Self::is_empty)
 ///   [`evicted`](Self::evicted)
 /// - feed: [`record`](Self::record)
-/// - command: [`set`](Self::set) [`clear`](Self::clear)
+/// - command: [`set`](Self::set) [`clear`](Self::clear) [`set_evicted`](Self::set_evicted)
 ///
 /// ```
 /// use bb_framework::{RttTable, rtt};
@@ -121,6 +121,11 @@ impl RttTable {
     /// How many peers were forgotten to make room for others.
     pub fn evicted(&self) -> u64 {
         self.table.evicted()
+    }
+
+    /// Sets how many were, as it was saved.
+    pub fn set_evicted(&mut self, evicted: u64) {
+        self.table.set_evicted(evicted);
     }
 }
 

@@ -14,6 +14,7 @@ pub use self::state::State;
 /// - look: [`len`](Self::len) [`is_empty`](Self::is_empty) [`has_room`](Self::has_room) [`due`](Self::due) [`iter`](Self::iter)
 ///   [`next_deadline`](Self::next_deadline) [`refused`](Self::refused)
 /// - command: [`set`](Self::set) [`cancel`](Self::cancel) [`clear`](Self::clear)
+///   [`forget_counters`](Self::forget_counters)
 /// - drive: [`pop_due`](Self::pop_due)
 ///
 /// ```
@@ -108,6 +109,11 @@ impl<K: Ord + Clone> Scheduler<K> {
     pub fn clear(&mut self) {
         self.by_time.clear();
         self.by_key.clear();
+    }
+
+    /// Forgets what was counted.
+    pub fn forget_counters(&mut self) {
+        self.refused = 0;
     }
 
     /// When the timer of `key` is due.

@@ -15,6 +15,11 @@ impl AddressBook {
         self.counted(checked)
     }
 
+    /// Counts a claim that is no address at all.
+    pub fn note_refused(&mut self) {
+        self.counters.refused += 1;
+    }
+
     fn check_hint(&self, peer: PeerId, address: &Address) -> Result<(), AddressBookError> {
         if peer == self.own {
             return Err(AddressBookError::OwnPeer);

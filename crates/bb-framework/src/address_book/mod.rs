@@ -51,7 +51,7 @@ pub enum Tier {
 ///   [`own_peer`](Self::own_peer) [`local_addresses`](Self::local_addresses)
 ///   [`peer_address`](Self::peer_address) [`counters`](Self::counters)
 /// - feed: [`register_address`](Self::register_address) [`check_hints`](Self::check_hints)
-///   [`register_signed`](Self::register_signed)
+///   [`register_signed`](Self::register_signed) [`note_refused`](Self::note_refused)
 /// - command: [`add_peer`](Self::add_peer) [`drop_peer`](Self::drop_peer)
 ///   [`forget_address`](Self::forget_address) [`add_local_address`](Self::add_local_address)
 ///   [`forget_local_address`](Self::forget_local_address)

@@ -17,7 +17,7 @@ pub struct State {
 impl DedupWindow {
     /// What [`DedupWindow::from_state`] takes.
     pub fn state(&self) -> State {
-        State { messages: self.iter().collect(), evicted: self.evicted }
+        State { messages: self.iter().collect(), evicted: self.evicted() }
     }
 
     /// The window that was saved.

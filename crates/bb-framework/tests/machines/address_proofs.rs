@@ -54,6 +54,51 @@ fn a_proved_address_is_used_alone_until_the_transport_does_not_reach_it() {
     assert_eq!(proofs.offer(peer, [&b, &a], 10), only(&b));
 }
 
+#[test]
+fn the_peer_heard_of_longest_ago_is_forgotten_with_its_proofs_and_counted() {
+    let mut proofs = AddressProofs::new(Config { entries: 2, ..Config::default() });
+    let [first, second, third] = [1, 2, 3].map(PeerId::from_u64);
+    let a = address(1);
+    for peer in [first, second] {
+        proofs.received(peer, 10);
+        assert_eq!(proofs.offer(peer, [&a], 10), only(&a));
+        proofs.proved(peer);
+    }
+    proofs.received(first, 1);
+    proofs.received(third, 10);
+    assert_eq!((proofs.len(), proofs.evicted()), (2, 1));
+    assert_eq!(proofs.iter().map(|(peer, _)| peer).collect::<Vec<_>>(), [first, third]);
+    assert_eq!(proofs.offer(first, [&a], 1_000_000), only(&a), "who was heard of since is remembered");
+    proofs.received(second, 10);
+    assert!(proofs.offer(second, [&a], 1_000_000).is_empty(), "its address must prove itself anew");
+    assert_eq!((proofs.evicted(), proofs.withheld()), (2, 1));
+    proofs.set_counters(7, 8);
+    assert_eq!((proofs.withheld(), proofs.evicted()), (7, 8));
+    proofs.clear();
+    assert!(proofs.is_empty());
+}
+
+#[test]
+fn of_the_proved_addresses_of_a_peer_the_first_makes_room() {
+    let peer = PeerId::from_u64(PEER);
+    let mut proofs = AddressProofs::new(Config { addresses_per_peer: 1, ..Config::default() });
+    proofs.received(peer, 1_000);
+    let (a, b) = (address(1), address(2));
+    for address in [&a, &b] {
+        assert_eq!(proofs.offer(peer, [address], 1), only(address));
+        proofs.proved(peer);
+    }
+    assert_eq!(proofs.offer(peer, [&a, &b], 1_000_000), only(&b));
+    // What was not tried proves nothing, nor does a peer that is not known.
+    proofs.proved(peer);
+    proofs.proved(PeerId::from_u64(9));
+    proofs.unanswered(PeerId::from_u64(9));
+    proofs.failed(PeerId::from_u64(9));
+    assert_eq!(proofs.len(), 1);
+    assert!(proofs.offer(peer, [], 1).is_empty());
+    assert_eq!(proofs.withheld(), 0);
+}
+
 #[derive(Clone, Debug)]
 enum Call {
     Received(usize),

@@ -117,6 +117,42 @@ fn a_peer_with_little_of_the_queue_is_muted_for_little() {
     assert_eq!(machine.check(peer, load, at(3_000)), Verdict::Drop { until: at(8_000) });
 }
 
+#[test]
+fn the_peer_that_pressed_longest_ago_is_forgotten_and_counted() {
+    let mut machine = Backpressure::new(Config { entries: 2, ..Config::default() });
+    let [first, second, third] = [1, 2, 3].map(PeerId::from_u64);
+    for (second_of, peer) in [(0, first), (1, second), (2, first), (3, third)] {
+        assert!(notified(machine.check(peer, FULL, at(second_of * 1_000))));
+    }
+    assert_eq!(machine.iter().map(|(peer, _)| peer).collect::<Vec<_>>(), [first, third]);
+    assert_eq!(machine.counters().evicted, 1);
+    let saved = machine.counters();
+    machine.forget_counters();
+    assert_eq!(machine.counters(), Default::default());
+    machine.resume([], saved);
+    assert_eq!(machine.counters(), saved);
+    machine.clear();
+    assert_eq!(machine.len(), 0);
+}
+
+#[test]
+fn of_mutes_that_nobody_takes_note_of_the_latest_stay() {
+    let mut machine = Backpressure::new(Config { events: 1, ..Config::default() });
+    for peer in [1, 2].map(PeerId::from_u64) {
+        for second in 0..4 {
+            let _verdict = machine.check(peer, FULL, at(second * 1_000));
+        }
+    }
+    assert_eq!(machine.events().count(), 1);
+    let [Event::Muted { peer, .. }] = machine.take_events()[..] else { panic!("one was to be said") };
+    assert_eq!((peer, machine.counters().events_dropped), (PeerId::from_u64(2), 1));
+    let mut deaf = Backpressure::new(Config { events: 0, ..Config::default() });
+    for second in 0..4 {
+        let _verdict = deaf.check(PeerId::from_u64(1), FULL, at(second * 1_000));
+    }
+    assert!(deaf.take_events().is_empty() && deaf.is_muted(PeerId::from_u64(1), at(3_500)).is_some());
+}
+
 proptest! {
     #[test]
     fn whatever_comes_notices_are_rare_and_what_was_saved_goes_on_as_it_was(

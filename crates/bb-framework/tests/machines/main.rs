@@ -14,6 +14,7 @@ mod outbound;
 mod requests;
 mod rng;
 mod rtt;
+mod saved;
 mod scheduler;
 
 use bb_ir::{PeerId, Time};

@@ -436,7 +436,7 @@ pub struct Steps {
 }
 /// Nested message and enum types in `Steps`.
 pub mod steps {
-    #[derive(Clone, PartialEq, ::prost::Message)]
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct Step {
         #[prost(uint32, tag = "1")]
         pub kind: u32,
@@ -452,14 +452,10 @@ pub mod steps {
         pub op: u32,
         #[prost(string, tag = "7")]
         pub text: ::prost::alloc::string::String,
-        #[prost(message, optional, tag = "8")]
-        pub value: ::core::option::Option<super::super::wire::Value>,
         #[prost(bytes = "bytes", tag = "9")]
         pub peer: ::prost::bytes::Bytes,
         #[prost(uint64, tag = "10")]
         pub first: u64,
-        #[prost(uint64, tag = "11")]
-        pub second: u64,
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -590,6 +586,16 @@ pub struct Counters {
     pub down_outbound: u64,
     #[prost(uint64, tag = "64")]
     pub resting_outbound: u64,
+    #[prost(uint64, tag = "65")]
+    pub pressure_evicted: u64,
+    #[prost(uint64, tag = "66")]
+    pub proofs_evicted: u64,
+    #[prost(uint64, tag = "67")]
+    pub rtt_evicted: u64,
+    #[prost(uint64, tag = "68")]
+    pub turned_away: u64,
+    #[prost(uint64, tag = "69")]
+    pub turned_away_muted: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Permits {

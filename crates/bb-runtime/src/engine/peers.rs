@@ -108,9 +108,10 @@ impl Peers {
         };
         if !new.is_empty() {
             for claim in new {
-                let Ok(address) = Address::from_bytes(claim) else { continue };
-                if self.book.register_address(peer, address, Tier::Hint).is_err() {
-                    continue;
+                match Address::from_bytes(claim) {
+                    // The book counts what it refuses.
+                    Ok(address) => drop(self.book.register_address(peer, address, Tier::Hint)),
+                    Err(_) => self.book.note_refused(),
                 }
             }
             has_own_word = ends_in_own_word(self.book.addresses(peer));
@@ -118,6 +119,16 @@ impl Peers {
         if has_own_word {
             self.proofs.received(peer, byte_count);
         }
+    }
+
+    /// Forgets what was counted.
+    pub(crate) fn forget_counters(&mut self) {
+        self.book.set_counters(address_book::Counters::default());
+        self.governor.forget_counters();
+        self.proofs.set_counters(0, 0);
+        self.rtt.set_evicted(0);
+        self.backpressure.forget_counters();
+        self.heard_dropped = 0;
     }
 
     /// Notes what is to be judged at the time of the next step.

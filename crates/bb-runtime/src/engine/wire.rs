@@ -90,7 +90,10 @@ impl Wire {
     /// Drops all messages that wait, and all requests; forgets what was counted, but not what ids are counted from.
     pub(crate) fn clear(&mut self) {
         self.outbound.clear();
+        self.outbound.forget_counters();
         self.requests.clear();
+        self.requests.forget_counters();
+        self.seen.forget_counters();
         self.received = 0;
         self.duplicates = 0;
         self.notices_received = 0;

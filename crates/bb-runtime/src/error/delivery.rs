@@ -28,8 +28,8 @@ pub enum DeliveryError {
         /// Bytes left.
         budget_remaining: usize,
     },
-    /// The node was cleared before it was taken in.
-    #[error("the node was cleared before it was taken in; hand it in again")]
+    /// The node was cleared, or restored from a snapshot, before it was taken in.
+    #[error("the node was cleared or restored before it was taken in; hand it in again")]
     Cleared,
     /// The node is closed for ever.
     #[error("the node is closed")]

@@ -76,7 +76,13 @@ impl Ingress {
     /// Forgets what was counted.
     pub(crate) fn clear_counters(&self) {
         self.set_door(Door::default());
+        self.set_turned_away((0, 0));
         self.shared.late_completions.store(0, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Sets how many messages were turned away, and how many of them because their peer is muted.
+    pub(crate) fn set_turned_away(&self, turned_away: (u64, u64)) {
+        self.shared.shut_out.set_turned_away(turned_away);
     }
 
     fn set_door(&self, door: Door) {

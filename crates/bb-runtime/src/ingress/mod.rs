@@ -93,9 +93,14 @@ impl Input {
 
     /// What it takes of its line's turn.
     fn cost(&self) -> usize {
+        1 + self.byte_count() / COST_BYTES
+    }
+
+    /// Its bytes from outside.
+    fn byte_count(&self) -> usize {
         match self {
-            Self::Envelope { bytes, .. } | Self::Event { value: bytes, .. } => 1 + bytes.len() / COST_BYTES,
-            Self::SendResult { .. } => 1,
+            Self::Envelope { bytes, .. } | Self::Event { value: bytes, .. } => bytes.len(),
+            Self::SendResult { .. } => 0,
         }
     }
 }
@@ -328,6 +333,14 @@ impl Ingress {
     /// Inputs that wait, and how many may.
     pub(crate) fn depth(&self) -> (usize, usize) {
         (self.shared.lanes.depth(), self.shared.lanes.capacity())
+    }
+
+    /// Bytes of the inputs that wait, counted one by one: there are as many as the queue has places.
+    pub(crate) fn byte_count(&self) -> usize {
+        match self.shared.lanes.waiting() {
+            0 => 0,
+            _ => self.look_at_inputs(|inputs| inputs.map(|(_, _, input)| input.byte_count()).sum()),
+        }
     }
 
     /// Inputs refused: no room, no budget, no memory, too large, no such input.

@@ -1,6 +1,6 @@
 //! Who is turned away before the queue: denied peers that press all the same would fill it for everybody else.
 //!
-//! State: none that is saved; a node that goes on elsewhere finds out anew who presses.
+//! State: its counters. Who presses is not saved; a node that goes on elsewhere finds it out anew.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -39,6 +39,12 @@ impl ShutOut {
     pub(super) fn set(&self, shut_out: Vec<(PeerId, DenyReason)>) {
         self.has_any.store(!shut_out.is_empty(), Ordering::Release);
         *self.peers.write().unwrap_or_else(PoisonError::into_inner) = shut_out;
+    }
+
+    /// Sets how many were turned away, as it was saved.
+    pub(super) fn set_turned_away(&self, (turned_away, muted): (u64, u64)) {
+        self.turned_away.store(turned_away, Ordering::Relaxed);
+        self.muted.store(muted, Ordering::Relaxed);
     }
 
     /// How many messages were turned away, and how many of them because their peer is muted.

@@ -15,7 +15,7 @@ use crate::error::DeliveryError;
 use crate::ingress::Input;
 use crate::snapshot::restore::{Restored, read};
 use crate::snapshot::{NodeSnapshot, RestoreError, SnapshotError, SnapshotMode, save};
-use crate::{EngineStep, Outcome};
+use crate::{EngineStep, ExecId, Outcome};
 
 impl Node {
     /// All that decides what the node will do, at any time and in the middle of anything; the node goes on as if
@@ -89,8 +89,9 @@ impl Node {
     /// All of the snapshot is read and checked first, against itself and against this node: program, targets, peer id,
     /// components, limits. Then everything changes at once. Components are made anew from their configurations and
     /// load their states; backends prepare their graphs anew; limits and policies of the configuration stay.
-    /// Executions of this node that the snapshot does not know end as cancelled; inputs that other threads handed in
-    /// meanwhile come after those of the snapshot. The time is the later one of both.
+    /// Executions of this node that the snapshot does not know end as cancelled, and values of streams that wait in it are
+    /// reported as dropped; inputs that other threads handed in meanwhile come after those of the snapshot. The time is
+    /// the later one of both.
     ///
     /// Save the node again before it is stepped: whoever goes on from one snapshot twice gives the same ids twice.
     ///
@@ -114,6 +115,12 @@ impl Node {
         let known: BTreeSet<_> = restored.executions.iter().map(|(_, held)| held.id).collect();
         let ended: Vec<_> =
             self.engine.executions.iter().map(|(_, held)| held.id).filter(|id| !known.contains(id)).collect();
+        // What this node has yet to say stays true of all that the snapshot does not know.
+        let mut told = std::mem::take(&mut self.engine.steps);
+        told.retain(|step| execution_of(step).is_none_or(|id| !known.contains(&id)));
+        self.ended.append(&mut told);
+        let cleared = || EngineStep::IngressFailed { peer: None, error: DeliveryError::Cleared };
+        self.ended.extend(std::iter::repeat_with(cleared).take(self.lines.len()));
         self.swap(restored);
         let reason: Arc<str> = "the node was restored from a snapshot that does not know it".into();
         self.ended.extend(ended.into_iter().map(|exec_id| EngineStep::ExecutionFinished {
@@ -175,8 +182,11 @@ impl Node {
         engine.timers.skipped = 0;
         engine.timers.is_started = false;
         engine.counters = Counters::default();
+        engine.timers.due.forget_counters();
+        engine.waits.forget_counters();
         engine.peers.heard.clear();
-        engine.peers.heard_dropped = 0;
+        engine.peers.forget_counters();
+        self.tap.panics = 0;
         engine.budget.forget();
     }
 
@@ -226,6 +236,7 @@ impl Node {
         engine.components = restored.components;
         engine.sink = restored.epoch;
         self.lines = restored.lines;
+        self.ingress.set_turned_away(restored.turned_away);
         self.ingress.restore(restored.inputs, restored.completions, restored.door);
         self.epoch.open();
     }
@@ -240,7 +251,9 @@ impl Node {
             ("line of events", self.lines.len()),
             ("bus", self.engine.bus.events.len()),
             ("queue of phases", self.engine.phases.waiting().count()),
-            ("queue of steps", self.engine.steps.len()),
+            ("queue of steps", self.engine.steps.len() + self.ended.len()),
+            ("queue of bootstraps", self.engine.bootstraps.queue.len()),
+            ("line of ops behind bootstraps", self.engine.bootstraps.parked.len()),
             ("outbound queue", self.engine.wire.outbound.len()),
         ];
         match queues.into_iter().find(|(_, queued)| *queued > 0) {
@@ -255,6 +268,17 @@ impl Node {
                 Err(SnapshotError::BusNotDrained { queue, queued, dropped })
             }
         }
+    }
+}
+
+/// The execution that a step speaks of.
+fn execution_of(step: &EngineStep) -> Option<ExecId> {
+    match step {
+        EngineStep::AsyncSuspended { exec_id, .. }
+        | EngineStep::ExecutionFinished { exec_id, .. }
+        | EngineStep::OpCompleted { exec_id, .. }
+        | EngineStep::OpFailed { exec_id, .. } => Some(*exec_id),
+        _ => None,
     }
 }
 

@@ -40,6 +40,8 @@ pub struct EngineStats {
     pub requests_in_flight: usize,
     /// Inputs of other threads that wait.
     pub ingress: usize,
+    /// Their bytes.
+    pub ingress_bytes: usize,
     /// Values of event streams that wait for others.
     pub events_waiting: usize,
     /// Messages that wait to be sent.
@@ -141,6 +143,10 @@ pub struct EngineStats {
     pub resting_evicted: u64,
     /// Peers whose answer times were forgotten to make room for those of others.
     pub rtt_evicted: u64,
+    /// Peers of whom was forgotten which of their addresses had proved themselves, to make room for others.
+    pub proofs_evicted: u64,
+    /// Peers of whom was forgotten that they had sent too much, to make room for others.
+    pub pressing_evicted: u64,
     /// Timers, sleeps and deadlines for which there was no room.
     pub timers_refused: u64,
     /// Peers evicted from the address book to make room for others.
@@ -176,6 +182,7 @@ impl Node {
             pending_async: engine.waits.len(),
             requests_in_flight: engine.wire.requests.len(),
             ingress: self.ingress.depth().0,
+            ingress_bytes: self.ingress.byte_count(),
             events_waiting: self.lines.len(),
             outbound: engine.wire.outbound.len(),
             outbound_bytes: engine.wire.outbound.byte_count(),
@@ -226,6 +233,8 @@ impl Node {
             health_evicted: governor.evicted,
             resting_evicted: engine.peers.governor.backoff().evicted(),
             rtt_evicted: engine.peers.rtt.evicted(),
+            proofs_evicted: engine.peers.proofs.evicted(),
+            pressing_evicted: backpressure.evicted,
             timers_refused: engine.waits.refused().0 + engine.waits.refused().1 + engine.timers.due.refused(),
             peers_evicted: book.peers_evicted,
             peer_events_dropped: governor.events_dropped

@@ -5,14 +5,14 @@ use bb_framework::{address_book, backpressure, governor};
 use bb_ir::wire_codec::Cursor;
 
 use super::SnapshotError;
-use super::codec::{Bad, fields, put_number, set, unknown};
+use super::codec::{Bad, Read as _, fields, put_number, set, unknown};
 use super::save::Saving;
 use crate::Refusals;
 use crate::engine::Counters;
 use crate::ingress::Door;
 
 /// How many fields the section has.
-const COUNT: usize = 64;
+const COUNT: usize = 69;
 
 /// What the section says.
 #[derive(Debug)]
@@ -23,7 +23,11 @@ pub(super) struct Counted {
     /// Received, sent.
     pub(super) notices: (u64, u64),
     pub(super) heard_dropped: u64,
-    pub(super) withheld: u64,
+    /// Addresses withheld, peers evicted.
+    pub(super) proofs: (u64, u64),
+    pub(super) rtt_evicted: u64,
+    /// All, and those because their peer is muted.
+    pub(super) turned_away: (u64, u64),
     pub(super) pressure: backpressure::Counters,
     /// Unsolicited, refused.
     pub(super) requests: (u64, u64),
@@ -47,7 +51,7 @@ pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(),
     let (book, governor) = (engine.peers.book.counters(), engine.peers.governor.counters());
     let dropped = engine.wire.outbound.dropped();
     let (pressure, refused) = (engine.peers.backpressure.counters(), engine.counters.refused);
-    let door = cx.ingress.door();
+    let (door, turned_away) = (cx.ingress.door(), cx.ingress.turned_away());
     let counters: [u64; COUNT] = [
         engine.counters.executions_completed,
         engine.counters.executions_failed,
@@ -113,6 +117,11 @@ pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(),
         governor.not_allowlisted_outbound,
         governor.down_outbound,
         governor.resting_outbound,
+        pressure.evicted,
+        engine.peers.proofs.evicted(),
+        engine.peers.rtt.evicted(),
+        turned_away.0,
+        turned_away.1,
     ];
     for (count, field) in counters.into_iter().zip(1..) {
         put_number(out, field, count);
@@ -123,7 +132,7 @@ pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(),
 pub(super) fn load(section: &[u8]) -> Result<Counted, Bad> {
     let mut held = [None; COUNT];
     fields(Cursor::new(section), |field| match held.get_mut((field.number as usize).wrapping_sub(1)) {
-        Some(slot) => set(slot, &field, field.varint()?),
+        Some(slot) => set(slot, &field, field.count()?),
         None => Err(unknown(&field)),
     })?;
     let count = |field: usize| held[field - 1].unwrap_or(0);
@@ -154,10 +163,13 @@ pub(super) fn load(section: &[u8]) -> Result<Counted, Bad> {
         duplicates: count(7),
         notices: (count(30), count(31)),
         heard_dropped: count(34),
-        withheld: count(35),
+        proofs: (count(35), count(66)),
+        rtt_evicted: count(67),
+        turned_away: (count(68), count(69)),
         pressure: backpressure::Counters {
             dropped: count(36),
             events_dropped: count(37),
+            evicted: count(65),
             notices: count(38),
             mutes: count(39),
         },

@@ -37,6 +37,7 @@ pub(crate) struct Restored {
     pub(crate) notices: (u64, u64),
     pub(crate) budget_refused: u64,
     pub(crate) door: Door,
+    pub(crate) turned_away: (u64, u64),
     pub(crate) counters: Counters,
     pub(crate) rng: Rng,
     pub(crate) peers: Peers,
@@ -119,8 +120,9 @@ pub(crate) fn read(
     let governor = governor::load(section(5), counted.governor, own, now).named("governor")?;
     let mut peers = Peers::from_parts(book, governor, own);
     peers::load_proofs(section(26), own, &mut peers).named("address_proofs")?;
-    peers.proofs.set_withheld(counted.withheld);
+    peers.proofs.set_counters(counted.proofs.0, counted.proofs.1);
     peers::load_rtt(section(27), own, &mut peers).named("rtt")?;
+    peers.rtt.set_evicted(counted.rtt_evicted);
     peers::load_pressure(section(28), own, &mut peers, counted.pressure, now).named("backpressure")?;
     peers::load_heard(section(29), own, &mut peers, now).named("heard")?;
     peers.heard_dropped = counted.heard_dropped;
@@ -132,7 +134,7 @@ pub(crate) fn read(
     let lines = lines::load(section(15), &engine.targets, &charges, own.ingress_queue).named("lines")?;
     let inputs = inbox::load(section(16), &engine.targets, &charges, own.ingress_queue).named("inbox")?;
     let completions = completions::load(section(17), own.pending_async).named("completions")?;
-    let steps = steps::load(section(18), &engine.targets, now).named("steps")?;
+    let steps = steps::load(section(18), &engine.targets).named("steps")?;
     let (refused, capacity) = (counted.source_timers_refused, own.timers);
     let (is_started, timers) =
         timers::load(section(21), &engine.targets, (refused, capacity), now).named("timers")?;
@@ -156,6 +158,7 @@ pub(crate) fn read(
         notices: counted.notices,
         budget_refused: counted.budget_refused,
         door: counted.door,
+        turned_away: counted.turned_away,
         counters: counted.engine,
         rng,
         peers,

@@ -24,6 +24,12 @@ impl Waits {
         (self.deadlines.refused(), self.timers.refused())
     }
 
+    /// Forgets what was counted.
+    pub(crate) fn forget_counters(&mut self) {
+        self.deadlines.forget_counters();
+        self.timers.forget_counters();
+    }
+
     /// These waits, in the order of [`Waits::in_order`].
     pub(crate) fn from_saved(
         saved: Vec<SavedWait>,
