@@ -72,7 +72,8 @@ impl Engine {
             let source = &self.targets[target as usize].regions[region as usize].source;
             if let Some(Source::Interval { period }) = *source {
                 let next = next_tick(at, period, self.now);
-                if self.timers.due.set((target, region), next).is_err() {
+                // Behind the end of time there is no tick.
+                if next > self.now && self.timers.due.set((target, region), next).is_err() {
                     self.timers.skipped += 1;
                 }
             }

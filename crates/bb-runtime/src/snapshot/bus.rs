@@ -72,7 +72,7 @@ pub(super) fn load_count(entry: Cursor<'_>, counts: &mut BTreeMap<Name, u64>) ->
     let (mut name, mut count) = (None, None);
     fields(entry, |field| match field.number {
         1 => set(&mut name, &field, Name::from(field.text()?)),
-        2 => set(&mut count, &field, field.varint()?),
+        2 => set(&mut count, &field, field.count()?),
         _ => Err(unknown(&field)),
     })?;
     let name = name.ok_or_else(|| Bad::missing("name"))?;

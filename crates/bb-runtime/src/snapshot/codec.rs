@@ -19,6 +19,9 @@ const LENGTH_BYTES: usize = 5;
 /// The most bytes that such a length can say.
 pub(super) const MAX_LENGTH: usize = (1 << (7 * LENGTH_BYTES)) - 1;
 
+/// So much is never counted; what is less can be counted on.
+const MAX_COUNT: u64 = 1 << 62;
+
 /// Begins a message; to be ended by [`close`].
 pub(super) fn open(out: &mut TryBytes, field: u32) -> usize {
     put_varint(out, u64::from(field) << 3 | 2);
@@ -227,6 +230,8 @@ pub(super) trait Read<'a> {
     fn text(&self) -> Result<&'a str, Bad>;
     /// A copy of a text.
     fn string(&self) -> Result<String, Bad>;
+    /// How often something happened.
+    fn count(&self) -> Result<u64, Bad>;
     /// A moment.
     fn moment(&self) -> Result<Remaining, Bad>;
     /// Whether it is so.
@@ -258,6 +263,13 @@ impl<'a> Read<'a> for Field<'a> {
         copy.try_reserve_exact(byte_count).map_err(|_| ValueError::AllocationFailed { byte_count })?;
         copy.push_str(text);
         Ok(copy)
+    }
+
+    fn count(&self) -> Result<u64, Bad> {
+        match self.varint()? {
+            MAX_COUNT.. => Err(Bad::inconsistent("it is more than anybody can have counted")),
+            count => Ok(count),
+        }
     }
 
     fn moment(&self) -> Result<Remaining, Bad> {

@@ -97,9 +97,8 @@ fn execution(entry: Cursor<'_>, now: Time) -> Result<Saved, Bad> {
     let (mut leases, mut permits) = (Vec::new(), Vec::new());
     fields(entry, |field| {
         match field.number {
-            number @ (1 | 2 | 3 | 8 | 9) => {
-                set(&mut numbers[number as usize - 1], &field, field.varint()?)?;
-            }
+            number @ 1..=3 => set(&mut numbers[number as usize - 1], &field, field.varint()?)?,
+            number @ (8 | 9) => set(&mut numbers[number as usize - 1], &field, field.count()?)?,
             4 => {
                 leases.push(lease(field.bytes()?).map_err(|bad| bad.numbered(leases.len()).named("leases"))?)
             }

@@ -260,8 +260,11 @@ impl NodeSnapshot {
             return Err(damaged(Fault::Unknown { number: u64::from(authentication) }));
         }
         let peer_at = 16 + HASH + 8;
-        let peer_len = usize::from(bytes[peer_at]).min(PEER_ROOM);
-        let peer = PeerId::from_bytes(&bytes[peer_at + 1..peer_at + 1 + peer_len]).map_err(|source| {
+        let (peer, room) = bytes[peer_at + 1..FIXED - 4].split_at(usize::from(bytes[peer_at]).min(PEER_ROOM));
+        if peer.len() != usize::from(bytes[peer_at]) || room.iter().any(|byte| *byte != 0) {
+            return Err(damaged(Fault::Inconsistent { reason: "its peer id is longer than it says" }));
+        }
+        let peer = PeerId::from_bytes(peer).map_err(|source| {
             damaged(Fault::Value(bb_ir::wire_codec::ValueError::Peer { at: peer_at, source }))
         })?;
         let is_signed = authentication == 1;

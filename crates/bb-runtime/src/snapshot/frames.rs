@@ -132,12 +132,16 @@ fn frame(
         None => targets[held.target as usize].regions.get(region.unwrap_or(0) as usize),
     };
     let region = region.ok_or_else(|| Bad::inconsistent("no such region").named("region"))?;
+    let fired = fired.unwrap_or(0);
+    if fired > region.ops.len() as u64 {
+        return Err(Bad::inconsistent("more of its ops ran than it has").named("fired"));
+    }
     Ok(SavedFrame {
         region: Arc::clone(region),
         execution,
         source,
         answers,
-        fired: fired.unwrap_or(0),
+        fired,
         resolved: resolved.unwrap_or_default(),
         values,
         eager,

@@ -36,7 +36,8 @@ pub(super) fn load(section: &[u8]) -> Result<Identity, Bad> {
     let mut targets = Vec::new();
     fields(Cursor::new(section), |field| {
         match field.number {
-            number @ 1..=4 => set(&mut numbers[number as usize - 1], &field, field.varint()?)?,
+            1 => set(&mut numbers[0], &field, field.varint()?)?,
+            number @ 2..=4 => set(&mut numbers[number as usize - 1], &field, field.count()?)?,
             5 => targets.push(field.string()?),
             _ => return Err(unknown(&field)),
         }
