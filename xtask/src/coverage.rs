@@ -47,7 +47,7 @@ pub(crate) fn run(root: &Path) -> Result<(), StepError> {
         }
     }
     command.arg("--").args(TOO_LONG.iter().flat_map(|test| ["--skip", test]));
-    let said = step::output(command)?;
+    let said = step::output_or_show(command)?;
     let files: Vec<(&str, Lines)> = said.lines().filter_map(file).collect();
     let mut findings = Vec::new();
     for (part, places) in PARTS {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Instant;
 
 use thiserror::Error;
@@ -106,11 +106,27 @@ pub(crate) fn run(mut command: Command) -> Result<(), StepError> {
 }
 
 /// Runs a command and gives its standard output.
-pub(crate) fn output(mut command: Command) -> Result<String, StepError> {
+pub(crate) fn output(command: Command) -> Result<String, StepError> {
+    said(command, |_| ())
+}
+
+/// [`output`]; what a command says that fails is shown.
+pub(crate) fn output_or_show(command: Command) -> Result<String, StepError> {
+    said(command, |output| {
+        for said in [&output.stdout, &output.stderr] {
+            eprint!("{}", String::from_utf8_lossy(said));
+        }
+    })
+}
+
+fn said(mut command: Command, failed: impl FnOnce(&Output)) -> Result<String, StepError> {
     let text = text(&command);
     match command.output() {
         Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-        Ok(_) => Err(StepError::Failed { command: text }),
+        Ok(output) => {
+            failed(&output);
+            Err(StepError::Failed { command: text })
+        }
         Err(source) => Err(StepError::Start { command: text, source }),
     }
 }
