@@ -184,6 +184,14 @@ fn content_that_is_wrong_is_refused_with_its_place() {
     let proto = TensorProto { data_type: Some(9), ..boolean.to_onnx("") };
     let bytes = wire::Value { kind: Some(Kind::Tensor(proto)) }.encode_to_vec();
     assert_eq!(Value::decode(&bytes), Err(ValueError::Tensor { at: 2, fault: TensorFault::Boolean }));
+    for (code, dims, fault) in
+        [(77, vec![1], TensorFault::ElementType { code: 77 }), (9, vec![-1], TensorFault::NegativeDimension)]
+    {
+        let proto = TensorProto { data_type: Some(code), dims, ..boolean.to_onnx("") };
+        let bytes = wire::Value { kind: Some(Kind::Tensor(proto)) }.encode_to_vec();
+        assert_eq!(Value::decode(&bytes), Err(ValueError::Tensor { at: 2, fault }));
+    }
+    assert!(matches!(Value::decode(&[0x0f]), Err(ValueError::Wire(_))));
 }
 
 #[test]

@@ -170,6 +170,7 @@ fn a_malformed_fill_is_named_and_its_siblings_are_read() {
     assert_eq!((error.index, error.port, error.fault), (1, Some(2), FillFault::NoValue));
     let error = fills[2].clone().unwrap_err();
     assert_eq!((error.index, error.port), (2, None));
+    assert!(matches!(error.fault, FillFault::Wire(_)));
     let error = fills[3].clone().unwrap_err();
     assert_eq!((error.index, error.port), (3, Some(4)));
     assert!(matches!(error.fault, FillFault::Value(ValueError::NoKind { .. })));
@@ -257,6 +258,17 @@ fn what_is_missing_or_unknown_is_named() {
     assert_eq!(refused(&message), EnvelopeError::RequestIdLength { byte_count: 3 });
     let message = wire::Envelope { correlation: correlation(9, &[0; 16]), ..sound.clone() };
     assert_eq!(refused(&message), EnvelopeError::UnknownCorrelation { kind: 9 });
+    let failure = wire::Correlation {
+        failure: "no number".to_owned(),
+        ..correlation(wire::correlation::Kind::Failure.into(), &[0; 16]).unwrap()
+    };
+    let mut bytes = wire::Envelope { correlation: Some(failure), ..sound.clone() }.encode_to_vec();
+    let text = bytes.windows(9).position(|window| window == b"no number").unwrap();
+    bytes[text] = 0xff;
+    let refused_bytes = |bytes: &[u8]| scan(bytes, &EnvelopeLimits::default()).unwrap_err();
+    assert_eq!(refused_bytes(&bytes), EnvelopeError::FailureNotUtf8);
+    bytes.push(0xff);
+    assert!(matches!(refused_bytes(&bytes), EnvelopeError::Wire(_)));
     let notice = |kind| Some(wire::Notice { kind, retry_after_ns: 1 });
     let message = wire::Envelope { notice: notice(7), ..sound.clone() };
     assert_eq!(refused(&message), EnvelopeError::UnknownNotice { kind: 7 });

@@ -207,3 +207,15 @@ fn a_folder_keeps_the_last_ones() {
     let file = path.join("notes.txt");
     assert!(matches!(SnapshotStore::open(&file, 2), Err(StoreError::Io { .. })));
 }
+
+#[test]
+fn numbers_that_are_used_up_are_told() {
+    let disk = Memory::default();
+    let name = |number: u64| format!("{number:020}.bbsnap");
+    disk.0.lock().unwrap().files.insert(name(u64::MAX - 1), Vec::new());
+    let mut last = SnapshotStore::on(disk.clone(), 3).unwrap();
+    assert!(matches!(last.save(&snapshot(0)), Err(StoreError::NumbersUsedUp)));
+    assert_eq!(last.numbers().unwrap(), [u64::MAX - 1], "nothing was written");
+    disk.0.lock().unwrap().files.insert(name(u64::MAX), Vec::new());
+    assert!(matches!(SnapshotStore::on(disk, 3), Err(StoreError::NumbersUsedUp)));
+}

@@ -60,6 +60,32 @@ fn an_execution_that_ends_gives_back_what_it_has() {
 }
 
 #[test]
+fn who_leaves_a_queue_lets_the_next_one_in_and_goes_on() {
+    let mut node = node(|g| {
+        let x = g.input("x");
+        let queue = Serialize::named("door");
+        let turn = queue.enqueue(g, x);
+        g.app_emit("turn", turn);
+        let worked = g.delay(turn, secs(2));
+        let left = queue.dequeue(g, worked);
+        let late = g.delay(left, secs(9));
+        g.output("late", late);
+    });
+    for x in 0..3_i64 {
+        invoke(&mut node, &[("x", Value::I64(x))]);
+    }
+    for (second, turn) in [(0, 0), (2, 1), (4, 2)] {
+        let steps = settle(&mut node, at(second));
+        assert_eq!(values(&steps, "turn"), [Value::I64(turn)]);
+    }
+    assert_eq!(node.engine_stats().executions, 3, "those who left still work");
+    let steps = settle(&mut node, at(20));
+    assert_eq!(values(&steps, "late"), [Value::I64(0), Value::I64(1)]);
+    assert_eq!(values(&settle(&mut node, at(29)), "late"), [Value::I64(2)]);
+    assert_idle(&node);
+}
+
+#[test]
 fn a_thousand_that_wait_are_served_without_a_deep_stack() {
     let mut node = node(|g| {
         let x = g.input("x");

@@ -113,6 +113,35 @@ fn senders_get_a_notice_from_three_quarters_of_the_queue_on() {
 }
 
 #[test]
+fn a_peer_that_heeds_notices_is_not_silenced_by_those_that_do_not() {
+    let mut crowd = Crowd::new();
+    let handle = crowd.node.ingress_handle();
+    let (mut rests_until, mut sent) = (at(0), 0);
+    for tick in 0..100 {
+        let now = at(0) + Duration::from_millis(tick * 100);
+        // Another one each second, so that none is muted by then, and as much as it may send.
+        let hostile = peer(100 + tick / 10);
+        loop {
+            crowd.counter += 1;
+            if handle.deliver_inbound(hostile, &message(&crowd.model, crowd.counter).encode()).is_err() {
+                break;
+            }
+        }
+        let steps = if now < rests_until {
+            settle(&mut crowd.node, now)
+        } else {
+            sent += 1;
+            crowd.push(&[3], now)
+        };
+        if notices(&steps).contains(&peer(3)) {
+            rests_until = now + Duration::from_secs(2);
+        }
+    }
+    assert_eq!(crowd.node.engine_stats().notices_sent, 10, "the others are told");
+    assert!(sent >= 90, "it sent {sent} messages in 100 moments");
+}
+
+#[test]
 fn a_peer_that_does_not_heed_three_notices_is_muted_and_others_are_heard() {
     let mut crowd = Crowd::new();
     for second in 0..3 {

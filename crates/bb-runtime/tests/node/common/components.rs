@@ -335,3 +335,27 @@ impl PeerSelector for Needy {
 }
 
 bb_runtime::component!(Needy: PeerSelector);
+
+/// One peer, after a bootstrap that is done at once.
+pub(crate) struct Booted;
+
+impl Component for Booted {
+    const TYPE_NAME: &'static str = "test::Booted";
+    const HAS_BOOTSTRAP: bool = true;
+    type Config = ();
+    fn new((): &()) -> Result<Self, ComponentError> {
+        Ok(Self)
+    }
+    stateless!();
+}
+
+impl PeerSelector for Booted {
+    fn view(&mut self, _: &mut OpContext<'_>) -> Answered<Vec<PeerId>> {
+        Ok(Answer::now(vec![PeerId::from_u64(30)]))
+    }
+    fn sample(&mut self, cx: &mut OpContext<'_>, _: usize) -> Answered<Vec<PeerId>> {
+        self.view(cx)
+    }
+}
+
+bb_runtime::component!(Booted: PeerSelector);

@@ -4,6 +4,7 @@
 
 pub(crate) mod components;
 pub(crate) mod federation;
+pub(crate) mod rich;
 pub(crate) mod snapshot_file;
 
 use std::collections::BTreeMap;
