@@ -267,8 +267,8 @@ fn what_is_missing_or_unknown_is_named() {
     bytes[text] = 0xff;
     let refused_bytes = |bytes: &[u8]| scan(bytes, &EnvelopeLimits::default()).unwrap_err();
     assert_eq!(refused_bytes(&bytes), EnvelopeError::FailureNotUtf8);
-    bytes.push(0xff);
-    assert!(matches!(refused_bytes(&bytes), EnvelopeError::Wire(_)));
+    let torn = [sound.encode_to_vec(), vec![0xff]].concat();
+    assert!(matches!(refused_bytes(&torn), EnvelopeError::Wire(_)));
     let notice = |kind| Some(wire::Notice { kind, retry_after_ns: 1 });
     let message = wire::Envelope { notice: notice(7), ..sound.clone() };
     assert_eq!(refused(&message), EnvelopeError::UnknownNotice { kind: 7 });

@@ -125,7 +125,8 @@ proptest! {
         calls in prop::collection::vec(any_call(), 0..150),
     ) {
         let peer = PeerId::from_u64(PEER);
-        let mut proofs = AddressProofs::new(Config { addresses_per_peer: 2, ..Config::default() });
+        const PROVED: usize = 2;
+        let mut proofs = AddressProofs::new(Config { addresses_per_peer: PROVED, ..Config::default() });
         let (mut received, mut sent) = (0, 0);
         let mut tried: Option<Address> = None;
         let mut proved: Vec<Address> = Vec::new();
@@ -149,7 +150,11 @@ proptest! {
                 }
                 Call::Proved => {
                     proofs.proved(peer);
-                    proved.extend(tried.take());
+                    let new = tried.take().filter(|address| !proved.contains(address));
+                    if new.is_some() && proved.len() == PROVED {
+                        proved.remove(0);
+                    }
+                    proved.extend(new);
                 }
                 Call::Unanswered => {
                     proofs.unanswered(peer);

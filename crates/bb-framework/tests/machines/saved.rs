@@ -24,8 +24,9 @@ fn address(n: u8) -> Address {
     format!("/ip4/192.0.2.{n}/udp/4001/quic-v1").parse().unwrap()
 }
 
+/// What no machine is saved as.
 fn refused<T: Debug>(read: Result<T, StateError>) -> StateError {
-    read.expect_err("no machine is saved so")
+    read.unwrap_err()
 }
 
 fn is_invalid(error: StateError) -> bool {

@@ -74,11 +74,13 @@ fn refused(steps: &[EngineStep]) -> Vec<(usize, ReceiveError)> {
 }
 
 fn failed(steps: &[EngineStep]) -> Vec<&OpError> {
-    let failed = |step| match step {
-        &EngineStep::OpFailed { ref error, .. } => Some(&**error),
-        _ => None,
-    };
-    steps.iter().filter_map(failed).collect()
+    let mut failed: Vec<&OpError> = Vec::new();
+    for step in steps {
+        if let EngineStep::OpFailed { error, .. } = step {
+            failed.push(error);
+        }
+    }
+    failed
 }
 
 /// Why the peer that asked gets no answer, as it is told.

@@ -201,7 +201,6 @@ fn a_snapshot_with_one_mistake_is_refused_with_its_place_or_can_be_run() {
                 false => run += 1,
             }
         });
-        eprintln!("XX {number} {refused} {run}");
     }
     assert!(refused > 1_000 && run > 100, "{refused} refused, {run} run");
 }

@@ -41,7 +41,7 @@ pub enum Violation {
         count: usize,
     },
     /// An op fired twice for one message or answer.
-    #[error("{peer}: execution {exec_id} fired {op} twice{}", source.map_or(String::new(), |source| format!(" for an answer of {source}")))]
+    #[error("{peer}: execution {exec_id} fired {op} twice{}", answer_of.map_or(String::new(), |sender| format!(" for an answer of {sender}")))]
     FiredTwice {
         /// The node.
         peer: PeerId,
@@ -50,7 +50,7 @@ pub enum Violation {
         /// The op.
         op: String,
         /// Whose message or answer it worked on.
-        source: Option<PeerId>,
+        answer_of: Option<PeerId>,
     },
     /// What was accepted is gone without an end.
     #[error("{peer}: execution {exec_id} is gone, and nobody said how it ended")]
@@ -228,7 +228,7 @@ impl Ledger {
     ) -> Result<(), Violation> {
         match self.fired.entry(exec_id).or_default().insert((op.region, op.index, source)) {
             true => Ok(()),
-            false => Err(Violation::FiredTwice { peer, exec_id, op: op.to_string(), source }),
+            false => Err(Violation::FiredTwice { peer, exec_id, op: op.to_string(), answer_of: source }),
         }
     }
 
