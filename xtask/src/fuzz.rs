@@ -63,15 +63,8 @@ pub(crate) fn run(root: &Path, seconds: u64, only: &[String]) -> Result<(), Step
     report(&outcomes)
 }
 
-/// Runs a target on its committed corpus and nothing else.
-pub(crate) fn replay(root: &Path, target: &str) -> Result<(), StepError> {
-    let (folder, corpus) = (root.join("tests/fuzz"), format!("corpus/{target}"));
-    let arguments = ["run", "--fuzz-dir", ".", "--sanitizer", "none", target, &corpus, "--", "-runs=0"];
-    step::run(cargo_fuzz(&folder, &arguments))
-}
-
 /// The names of the targets, in order.
-pub(crate) fn targets(folder: &Path) -> Result<Vec<String>, StepError> {
+fn targets(folder: &Path) -> Result<Vec<String>, StepError> {
     let listed = step::output(cargo_fuzz(folder, &["list", "--fuzz-dir", "."]))?;
     Ok(listed.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
 }

@@ -69,10 +69,15 @@ pub(crate) fn small_tensor(dtype: DataType, dims: &[i64], values: &[f64]) -> Opt
     })
 }
 
+/// How many elements a tensor says that it has.
+pub(crate) fn element_count(tensor: &TensorProto) -> Option<i64> {
+    tensor.dims.iter().try_fold(1_i64, |count, &dim| count.checked_mul(dim))
+}
+
 /// The elements of a small tensor as numbers; `None` when it is large, stored elsewhere or of another type.
 pub(crate) fn numbers(tensor: &TensorProto) -> Option<Vec<f64>> {
     const LARGEST: i64 = 256;
-    let count = tensor.dims.iter().try_fold(1_i64, |count, &dim| count.checked_mul(dim))?;
+    let count = element_count(tensor)?;
     if !(0..=LARGEST).contains(&count) || !tensor.external_data.is_empty() {
         return None;
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bb_ir::onnx::{AttributeProto, GraphProto, NodeProto};
 
 use crate::AutodiffError;
-use crate::attributes::{is_onnx, label, op_name};
+use crate::attributes::{element_count, is_onnx, label, op_name};
 use crate::facts::{Fact, Question, infer};
 
 /// A value of the graph under construction.
@@ -362,7 +362,10 @@ pub(crate) fn is_pure(node: &NodeProto) -> bool {
     let small = |attribute: &AttributeProto| {
         attribute.g.is_none()
             && attribute.graphs.is_empty()
-            && attribute.t.as_ref().is_none_or(|tensor| tensor.dims.iter().product::<i64>() <= 64)
+            && attribute
+                .t
+                .as_ref()
+                .is_none_or(|tensor| element_count(tensor).is_some_and(|count| count <= 64))
     };
     is_onnx(node) && !RANDOM.contains(&op) && node.attribute.iter().all(small)
 }

@@ -158,8 +158,8 @@ impl Builder {
 
     /// How many elements `val` has, as a number of type `dtype`.
     pub(crate) fn size(&mut self, val: Val, dtype: DataType) -> Val {
-        match self.fact(val).extents() {
-            Some(extents) => self.scalar(dtype, extents.iter().product::<usize>() as f64),
+        match self.fact(val).element_count() {
+            Some(count) => self.scalar(dtype, count as f64),
             None => {
                 let size = self.op("Size", &[val], vec![]);
                 self.cast(size, dtype)
@@ -263,6 +263,9 @@ impl Builder {
     /// `a` with its last two axes exchanged; it has at least two.
     pub(crate) fn transpose_last(&mut self, a: Val) -> Result<Val, AutodiffError> {
         let rank = self.rank(a)?;
+        if rank < 2 {
+            return Err(self.undetermined(a, "rank of two or more"));
+        }
         let mut perm: Vec<usize> = (0..rank).collect();
         perm.swap(rank - 1, rank - 2);
         Ok(self.transpose(a, &perm))

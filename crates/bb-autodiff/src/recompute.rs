@@ -118,7 +118,9 @@ impl Sizes {
                 .iter()
                 .flatten()
                 .map(|dim| if let bb_ir::Dim::Known(extent) = dim { *extent } else { 1 });
-            extents.product::<usize>() * fact.dtype.map_or(1, |dtype| dtype.size())
+            let all = extents.chain(fact.dtype.map(|dtype| dtype.size()));
+            // Sums over all values of a graph stay within the word.
+            all.fold(1, |all: usize, one| all.saturating_mul(one)).min(1 << 40)
         };
         let mut bytes = BTreeMap::new();
         for node in builder.nodes().iter().filter(|node| node.op_type.as_deref() != Some("Constant")) {

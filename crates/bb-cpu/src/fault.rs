@@ -20,6 +20,9 @@ pub(crate) enum Fault {
     Type(DataType),
     UnknownOp,
     Unsupported(String),
+    Work {
+        limit: u64,
+    },
 }
 
 pub(crate) type Outcome<T = ()> = Result<T, Fault>;
@@ -55,6 +58,7 @@ impl Fault {
                 let op = OpId::new(op.domain().as_str().to_owned(), format!("{} with {what}", op.name()));
                 BackendError::Unsupported { node, op, opset }
             }
+            Self::Work { limit } => BackendError::Work { limit, node, op },
         }
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bb_runtime::onnx::{GraphProto, NodeProto, ValueInfoProto};
-use bb_runtime::{BackendError, DataType, Executable, Shape, Tensor};
+use bb_runtime::{BackendError, DataType, Outputs, Shape, Tensor};
 use smallvec::SmallVec;
 
 use crate::CpuConfig;
@@ -138,7 +138,7 @@ pub(crate) fn groups(graph: &GraphProto, opset: i64, mut taken: Vec<bool>) -> Ve
     let mut makers: BTreeMap<&str, usize> = BTreeMap::new();
     let mut pinned: BTreeSet<String> = graph.output.iter().map(|output| output.name().to_owned()).collect();
     for (at, node) in graph.node.iter().enumerate() {
-        pinned.extend(crate::interpreter::captured(node));
+        pinned.extend(crate::names::captured(node));
         for input in &node.input {
             readers.entry(input).or_default().push(at);
         }
@@ -283,10 +283,21 @@ impl Alone {
     pub(crate) fn run(&mut self, io: &mut Io<'_, '_>) -> Outcome {
         let mut inputs: SmallVec<[Tensor; 8]> = SmallVec::new();
         for place in 0..io.input_count() {
-            inputs.push(Tensor::clone(&*io.take(place)?));
+            inputs.push(match io.take(place)? {
+                In::Owned(tensor) => tensor,
+                In::Borrowed(tensor) => {
+                    io.pool.adopt(tensor);
+                    tensor.clone()
+                }
+            });
         }
-        for tensor in self.0.run(&inputs)? {
-            io.emit_new(0, tensor);
+        let mut outputs = Outputs::new();
+        self.0.run_within(&inputs, &mut outputs, io.pool)?;
+        for input in inputs {
+            io.pool.put(input);
+        }
+        for tensor in outputs {
+            io.emit(0, tensor);
         }
         Ok(())
     }
@@ -395,6 +406,7 @@ impl Fused {
             return Err(Fault::shape("the tree is not planned"));
         };
         let count = shape::count(&plan.shape)?;
+        io.charge([count, instructions.len()])?;
         let block = BLOCK.min(count);
         let mut inputs: SmallVec<[In<'_>; 8]> = SmallVec::new();
         for place in 0..io.input_count() {

@@ -7,18 +7,22 @@ use bb_runtime::{BackendError, BackendGraph, DataType, Executable, Outputs, Shap
 use smallvec::SmallVec;
 
 use crate::CpuConfig;
-use crate::fault::Outcome;
+use crate::fault::{Fault, Outcome};
 use crate::fixed::{self, Known};
 use crate::fuse;
 use crate::io::{Hands, Io, Lasting, Source, Values};
 use crate::layers;
+use crate::names::{Names, captured, free_names, index};
 use crate::node::NodeDef;
 use crate::ops::{self, Kernel};
-use crate::pool::Pool;
+use crate::pool::{self, Pool};
 use crate::typing;
 
 /// How deep graphs may be nested.
 const MAX_DEPTH: usize = 16;
+
+/// Axes that a value may have: an op may double the rank of what it reads.
+const MAX_RANK: usize = 64;
 
 /// A prepared graph.
 pub(crate) struct Interpreter {
@@ -27,14 +31,26 @@ pub(crate) struct Interpreter {
     /// Slots that keep their tensor from run to run.
     fixed: Vec<bool>,
     constants: Vec<Tensor>,
-    outputs: Vec<Source>,
+    /// Where each comes from, and whether it is the last that comes from there.
+    outputs: Vec<(Source, bool)>,
     input_count: usize,
     has_fixed: bool,
+    /// Bytes in fixed slots.
+    fixed_bytes: usize,
     /// Types and shapes of the inputs for which the fixed slots are filled.
     signature: Option<Vec<(DataType, Shape)>>,
+    /// The work of calling all kernels and of reading the constants.
+    base_work: u64,
+    /// How often each input is read.
+    input_readers: Vec<u64>,
     /// Grows when fixed slots are filled again.
     epoch: u64,
     hands: Hands,
+}
+
+/// A graph that stands in no other one, with the buffers that it and the graphs inside of it use.
+pub(crate) struct Whole {
+    graph: Interpreter,
     pool: Pool,
 }
 
@@ -45,6 +61,8 @@ struct Step {
     /// Inputs that die here and that nothing else in this step reads.
     dying: u64,
     outputs: SmallVec<[Option<u32>; 2]>,
+    /// How often what it makes is read.
+    readers: u64,
     /// Inputs that are constants or stand in fixed slots.
     lasting: u64,
     /// Slots that die here.
@@ -61,12 +79,35 @@ struct Place {
     opset: i64,
 }
 
-impl Interpreter {
+impl Whole {
     /// Makes a graph ready to run.
     pub(crate) fn of(graph: &BackendGraph, config: &CpuConfig) -> Result<Self, BackendError> {
-        Self::prepare(graph.graph(), graph.opsets(), config, 0)
+        let graph = Interpreter::prepare(graph.graph(), graph.opsets(), config, 0)?;
+        Ok(Self { graph, pool: Pool::new(config.memory_limit, config.work_limit) })
+    }
+}
+
+impl Executable for Whole {
+    fn run(&mut self, inputs: &[Tensor]) -> Result<Outputs, BackendError> {
+        let mut outputs = Outputs::new();
+        self.run_into(inputs, &mut outputs)?;
+        Ok(outputs)
     }
 
+    fn run_into(&mut self, inputs: &[Tensor], outputs: &mut Outputs) -> Result<(), BackendError> {
+        let Self { graph, pool } = self;
+        if inputs.len() != graph.input_count {
+            return Err(BackendError::InputCount { expected: graph.input_count, got: inputs.len() });
+        }
+        pool.begin(graph.fixed_bytes);
+        for tensor in outputs.drain(..) {
+            pool.keep(tensor);
+        }
+        graph.run_within(inputs, outputs, pool)
+    }
+}
+
+impl Interpreter {
     /// Makes a graph ready to run that is nested `depth` deep.
     pub(crate) fn prepare(
         graph: &GraphProto,
@@ -127,6 +168,11 @@ impl Interpreter {
         let mut constants = Vec::new();
         for proto in &graph.initializer {
             names.define(proto.name(), Source::Constant(index(constants.len())))?;
+            if proto.dims.len() > MAX_RANK {
+                let (name, rank) = (proto.name(), proto.dims.len());
+                let reason = format!("initializer `{name}` has {rank} axes, at most {MAX_RANK} are taken");
+                return Err(BackendError::Graph { reason });
+            }
             constants.push(Tensor::from_onnx(proto).map_err(|error| BackendError::Graph {
                 reason: format!("initializer `{}`: {error}", proto.name()),
             })?);
@@ -197,13 +243,33 @@ impl Interpreter {
             let lasting = known.iter().take(64).enumerate().filter(|(_, known)| known.value);
             let lasting = lasting.fold(0, |bits, (at, _)| bits | 1 << at);
             let release = SmallVec::new();
-            steps.push(Step { kernel, inputs, dying: 0, outputs, lasting, release, fixed, place });
+            steps.push(Step {
+                kernel,
+                inputs,
+                dying: 0,
+                outputs,
+                readers: 0,
+                lasting,
+                release,
+                fixed,
+                place,
+            });
         }
         let outputs =
             graph.output.iter().map(|output| names.resolve(output.name())).collect::<Result<Vec<_>, _>>()?;
         let slots = std::iter::repeat_with(|| None).take(slot_count).collect();
-        let steps = find_deaths(steps, &known_slots, &outputs);
-        let pool = Pool::new(config.memory_limit);
+        let mut steps = find_deaths(steps, &known_slots, &outputs);
+        let (base_work, input_readers) = count_readers(&mut steps, &constants, slot_count, input_count);
+        let mut met = vec![false; slot_count];
+        let mut outputs: Vec<(Source, bool)> = outputs
+            .into_iter()
+            .rev()
+            .map(|source| match source {
+                Source::Slot(slot) => (source, !std::mem::replace(&mut met[slot as usize], true)),
+                other => (other, true),
+            })
+            .collect();
+        outputs.reverse();
         let has_fixed = steps.iter().any(|step| step.fixed);
         let fixed = known_slots.iter().map(|known| known.value).collect();
         let mut hands = Hands::default();
@@ -216,15 +282,48 @@ impl Interpreter {
             outputs,
             input_count,
             has_fixed,
+            fixed_bytes: 0,
             signature: None,
+            base_work,
+            input_readers,
             epoch: 0,
             hands,
-            pool,
         })
     }
 
-    fn run_steps(&mut self, inputs: &[Tensor]) -> Result<(), BackendError> {
-        let Self { steps, slots, constants, hands, pool, signature, has_fixed, epoch, .. } = self;
+    /// Runs the graph with buffers from `pool`, which goes on counting its outputs.
+    pub(crate) fn run_within(
+        &mut self,
+        inputs: &[Tensor],
+        outputs: &mut Outputs,
+        pool: &mut Pool,
+    ) -> Result<(), BackendError> {
+        if inputs.len() != self.input_count {
+            return Err(BackendError::InputCount { expected: self.input_count, got: inputs.len() });
+        }
+        let read = inputs.iter().zip(&self.input_readers).filter(|(_, readers)| **readers > 0);
+        let work = read.fold(self.base_work, |all, (input, &readers)| {
+            let own = pool::operations(input.buffer().len(), input.dtype(), input.shape());
+            all.saturating_add(own.saturating_mul(readers))
+        });
+        if let (Err(fault), Some(step)) = (pool.charge(work), self.steps.first()) {
+            return Err(step.error(fault, Vec::new));
+        }
+        let done = self.run_steps(inputs, pool).and_then(|()| self.collect(inputs, outputs, pool));
+        if done.is_err() {
+            self.signature = None;
+            self.fixed_bytes = 0;
+            for slot in &mut self.slots {
+                if let Some(tensor) = slot.take() {
+                    pool.put(tensor);
+                }
+            }
+        }
+        done
+    }
+
+    fn run_steps(&mut self, inputs: &[Tensor], pool: &mut Pool) -> Result<(), BackendError> {
+        let Self { steps, slots, constants, hands, signature, has_fixed, epoch, .. } = self;
         let mut skip_fixed = false;
         if *has_fixed {
             let known = signature.iter().flatten().map(|(dtype, shape)| (*dtype, shape));
@@ -241,55 +340,39 @@ impl Interpreter {
             }
         }
         if *has_fixed && !skip_fixed {
+            let fixed = slots.iter().zip(&self.fixed).filter(|(_, fixed)| **fixed);
+            self.fixed_bytes =
+                fixed.filter_map(|(slot, _)| slot.as_ref()).map(|held| held.as_bytes().len()).sum();
             *signature = Some(inputs.iter().map(|input| (input.dtype(), input.shape().clone())).collect());
         }
         Ok(())
     }
 
-    fn collect(&mut self, inputs: &[Tensor], outputs: &mut Outputs) -> Result<(), BackendError> {
-        for (place, source) in self.outputs.iter().enumerate() {
-            let tensor = match *source {
-                Source::Absent => None,
-                Source::Constant(at) => self.constants.get(at as usize).cloned(),
-                Source::Input(at) => inputs.get(at as usize).cloned(),
-                Source::Slot(at) if self.fixed[at as usize] || self.outputs[place + 1..].contains(source) => {
-                    self.slots[at as usize].clone()
+    fn collect(
+        &mut self,
+        inputs: &[Tensor],
+        outputs: &mut Outputs,
+        pool: &mut Pool,
+    ) -> Result<(), BackendError> {
+        for (place, &(source, is_last)) in self.outputs.iter().enumerate() {
+            let (tensor, is_shared) = match source {
+                Source::Absent => (None, false),
+                Source::Constant(at) => (self.constants.get(at as usize).cloned(), true),
+                Source::Input(at) => (inputs.get(at as usize).cloned(), true),
+                Source::Slot(at) if self.fixed[at as usize] || !is_last => {
+                    (self.slots[at as usize].clone(), true)
                 }
-                Source::Slot(at) => self.slots[at as usize].take(),
+                Source::Slot(at) => (self.slots[at as usize].take(), false),
             };
-            outputs.push(tensor.ok_or_else(|| BackendError::Graph {
+            let tensor = tensor.ok_or_else(|| BackendError::Graph {
                 reason: format!("output {place} was not made by the node it comes from"),
-            })?);
+            })?;
+            if is_shared {
+                pool.adopt(&tensor);
+            }
+            outputs.push(tensor);
         }
         Ok(())
-    }
-}
-
-impl Executable for Interpreter {
-    fn run(&mut self, inputs: &[Tensor]) -> Result<Outputs, BackendError> {
-        let mut outputs = Outputs::new();
-        self.run_into(inputs, &mut outputs)?;
-        Ok(outputs)
-    }
-
-    fn run_into(&mut self, inputs: &[Tensor], outputs: &mut Outputs) -> Result<(), BackendError> {
-        if inputs.len() != self.input_count {
-            return Err(BackendError::InputCount { expected: self.input_count, got: inputs.len() });
-        }
-        self.pool.begin();
-        for tensor in outputs.drain(..) {
-            self.pool.keep(tensor);
-        }
-        let done = self.run_steps(inputs).and_then(|()| self.collect(inputs, outputs));
-        if done.is_err() {
-            self.signature = None;
-            for slot in &mut self.slots {
-                if let Some(tensor) = slot.take() {
-                    self.pool.keep(tensor);
-                }
-            }
-        }
-        done
     }
 }
 
@@ -301,6 +384,7 @@ impl Step {
         constants: &[Tensor],
         (hands, pool, epoch): (&mut Hands, &mut Pool, u64),
     ) -> Result<(), BackendError> {
+        let reserved = pool.reserved();
         if self.kernel.in_place && self.dying != 0 {
             for (at, source) in self.inputs.iter().enumerate() {
                 let dies = at < 64 && self.dying & (1 << at) != 0;
@@ -318,18 +402,30 @@ impl Step {
         } else {
             (self.kernel.run)(&mut io)
         };
+        io.pool.release_to(reserved);
         if let Err(fault) = done {
-            let place = &self.place;
-            let error = fault.at(&place.op, &place.name, place.opset, || io.shapes());
+            let error = self.error(fault, || io.shapes());
             clear(hands, pool);
             return Err(error);
         }
+        let (mut most_axes, mut read) = (0, 0_u64);
         for (at, output) in hands.outputs.iter_mut().enumerate() {
-            if let (Some(slot), true) = (self.outputs.get(at).copied().flatten(), output.is_some()) {
-                slots[slot as usize] = output.take();
+            let Some(tensor) = output.as_ref() else { continue };
+            most_axes = most_axes.max(tensor.shape().rank());
+            let own = pool::operations(tensor.buffer().len(), tensor.dtype(), tensor.shape());
+            read = read.saturating_add(own.saturating_mul(self.readers));
+            if let Some(slot) = self.outputs.get(at).copied().flatten()
+                && let Some(before) = std::mem::replace(&mut slots[slot as usize], output.take())
+            {
+                pool.put(before);
             }
         }
         clear(hands, pool);
+        if most_axes > MAX_RANK {
+            let fault = Fault::shape(format!("a result has {most_axes} axes, at most {MAX_RANK} are taken"));
+            return Err(self.error(fault, Vec::new));
+        }
+        pool.charge(read).map_err(|fault| self.error(fault, Vec::new))?;
         for slot in &self.release {
             if let Some(tensor) = slots[*slot as usize].take() {
                 pool.put(tensor);
@@ -337,6 +433,42 @@ impl Step {
         }
         Ok(())
     }
+
+    fn error(&self, fault: Fault, shapes: impl FnOnce() -> Vec<Shape>) -> BackendError {
+        let place = &self.place;
+        fault.at(&place.op, &place.name, place.opset, shapes)
+    }
+}
+
+/// Notes how often each step's results are read; gives the work of calling all kernels and of reading the constants, and
+/// how often each input is read. So nothing of it is counted step by step.
+fn count_readers(
+    steps: &mut [Step],
+    constants: &[Tensor],
+    slot_count: usize,
+    input_count: usize,
+) -> (u64, Vec<u64>) {
+    let (mut slots, mut inputs) = (vec![0_u64; slot_count], vec![0_u64; input_count]);
+    let mut base = 0_u64;
+    for step in &*steps {
+        base = base.saturating_add(pool::CALL);
+        for source in step.inputs.iter().filter(|_| step.kernel.reads_inputs) {
+            match *source {
+                Source::Absent => {}
+                Source::Constant(at) => {
+                    let held = &constants[at as usize];
+                    let own = pool::operations(held.buffer().len(), held.dtype(), held.shape());
+                    base = base.saturating_add(own);
+                }
+                Source::Input(at) => inputs[at as usize] += 1,
+                Source::Slot(at) => slots[at as usize] += 1,
+            }
+        }
+    }
+    for step in steps {
+        step.readers = step.outputs.iter().flatten().map(|&slot| slots[slot as usize]).max().unwrap_or(0);
+    }
+    (base, inputs)
 }
 
 /// Gives back what a kernel left.
@@ -401,12 +533,13 @@ fn run_via_f32(kernel: &mut Kernel, io: &mut Io<'_, '_>) -> Outcome {
 /// Drops steps that nobody reads, and finds the step at which each slot dies.
 fn find_deaths(steps: Vec<Step>, known: &[Known], outputs: &[Source]) -> Vec<Step> {
     let mut read = vec![false; known.len()];
-    // Outputs leave at the end, and what is fixed stays for the next run.
-    let stays = |slot: u32| outputs.contains(&Source::Slot(slot)) || known[slot as usize].value;
     let mut kept: Vec<Step> = Vec::with_capacity(steps.len());
+    // Outputs leave at the end, and what is fixed stays for the next run.
+    let mut stays: Vec<bool> = known.iter().map(|known| known.value).collect();
     for source in outputs {
         if let Source::Slot(slot) = source {
             read[*slot as usize] = true;
+            stays[*slot as usize] = true;
         }
     }
     for mut step in steps.into_iter().rev() {
@@ -420,10 +553,9 @@ fn find_deaths(steps: Vec<Step>, known: &[Known], outputs: &[Source]) -> Vec<Ste
         }
         for (at, source) in step.inputs.iter().enumerate() {
             let Source::Slot(slot) = *source else { continue };
-            if !read[slot as usize] && !stays(slot) {
+            if !read[slot as usize] && !stays[slot as usize] {
                 step.release.push(slot);
-                let readers = step.inputs.iter().filter(|other| **other == *source).count();
-                if readers == 1 && at < 64 {
+                if at < 64 && step.inputs.iter().filter(|other| **other == *source).count() == 1 {
                     step.dying |= 1 << at;
                 }
             }
@@ -433,65 +565,4 @@ fn find_deaths(steps: Vec<Step>, known: &[Known], outputs: &[Source]) -> Vec<Ste
     }
     kept.reverse();
     kept
-}
-
-/// Which values the graph has so far.
-#[derive(Default)]
-struct Names<'a> {
-    sources: BTreeMap<&'a str, Source>,
-}
-
-impl<'a> Names<'a> {
-    fn define(&mut self, name: &'a str, source: Source) -> Result<(), BackendError> {
-        match self.sources.insert(name, source) {
-            None => Ok(()),
-            Some(_) => Err(BackendError::Graph { reason: format!("value `{name}` is made twice") }),
-        }
-    }
-
-    fn resolve(&self, name: &str) -> Result<Source, BackendError> {
-        if name.is_empty() {
-            return Ok(Source::Absent);
-        }
-        self.sources.get(name).copied().ok_or_else(|| BackendError::Graph {
-            reason: format!(
-                "value `{name}` is read before any node makes it; nodes must be in topological order"
-            ),
-        })
-    }
-}
-
-fn index(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-/// Names that the graphs nested in a node read from outside, graph by graph.
-pub(crate) fn captured(node: &NodeProto) -> Vec<String> {
-    node.attribute.iter().filter_map(|attribute| attribute.g.as_ref()).flat_map(free_names).collect()
-}
-
-/// Names that a graph reads and does not make, in order of appearance.
-pub(crate) fn free_names(graph: &GraphProto) -> Vec<String> {
-    let mut own: Vec<&str> = graph.initializer.iter().map(|tensor| tensor.name()).collect();
-    own.extend(graph.input.iter().map(|input| input.name()));
-    let mut made: BTreeSet<&str> = own.into_iter().collect();
-    let mut free: Vec<String> = Vec::new();
-    let note = |name: &str, made: &BTreeSet<&str>, free: &mut Vec<String>| {
-        if !name.is_empty() && !made.contains(name) && !free.iter().any(|held| held == name) {
-            free.push(name.to_owned());
-        }
-    };
-    for node in &graph.node {
-        for name in &node.input {
-            note(name, &made, &mut free);
-        }
-        for name in captured(node) {
-            note(&name, &made, &mut free);
-        }
-        made.extend(node.output.iter().map(String::as_str));
-    }
-    for output in &graph.output {
-        note(output.name(), &made, &mut free);
-    }
-    free
 }

@@ -162,6 +162,17 @@ impl<'a> Io<'a, '_> {
         self.pool.take(dtype, shape)
     }
 
+    /// Counts work before it is done, as much as the product of these numbers: what goes beyond a few operations for each
+    /// element of the inputs and of what [`Io::alloc`] gives.
+    pub(crate) fn charge<const N: usize>(&mut self, factors: [usize; N]) -> Outcome {
+        self.pool.charge_product(factors)
+    }
+
+    /// Counts `count` items of `size` bytes that the kernel is about to hold beside tensors.
+    pub(crate) fn reserve(&mut self, count: usize, size: usize) -> Outcome {
+        self.pool.reserve(count, size)
+    }
+
     /// Memory for a kernel's own use, cleared.
     pub(crate) fn scratch<T: Element>(&mut self, count: usize) -> Outcome<Tensor> {
         let mut tensor = self.pool.take(T::DTYPE, &Shape::from([count]))?;
@@ -188,8 +199,8 @@ impl<'a> Io<'a, '_> {
         outputs[index] = Some(tensor);
     }
 
-    /// Sets output `index` to a tensor made elsewhere.
-    pub(crate) fn emit_new(&mut self, index: usize, tensor: Tensor) {
+    /// Sets output `index` to a tensor whose memory others hold too.
+    pub(crate) fn emit_shared(&mut self, index: usize, tensor: Tensor) {
         self.pool.adopt(&tensor);
         self.emit(index, tensor);
     }

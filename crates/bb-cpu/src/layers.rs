@@ -62,7 +62,7 @@ pub(crate) fn groups(graph: &GraphProto, opset: i64) -> Vec<Vec<usize>> {
     let mut readers: BTreeMap<&str, SmallVec<[usize; 2]>> = BTreeMap::new();
     let mut pinned: BTreeSet<String> = graph.output.iter().map(|output| output.name().to_owned()).collect();
     for (at, node) in graph.node.iter().enumerate() {
-        pinned.extend(crate::interpreter::captured(node));
+        pinned.extend(crate::names::captured(node));
         for input in &node.input {
             readers.entry(input).or_default().push(at);
         }

@@ -15,6 +15,7 @@ mod interpreter;
 mod io;
 mod layers;
 mod math;
+mod names;
 mod node;
 mod ops;
 mod pool;
@@ -45,16 +46,23 @@ pub struct CpuConfig {
     pub threads: usize,
     /// Bytes of intermediate and output tensors that one run may hold at a time.
     pub memory_limit: usize,
+    /// Elementary operations that one run may take, of which a core does about a billion a second: an element read or
+    /// written, a comparison of a sort, a tap of a window, sixteen multiplications in a product of `f32`. Loops count
+    /// their iterations. Counted before the work is done, so that a graph that would keep its node busy for long ends with
+    /// [`BackendError::Work`] instead. [`u64::MAX`] for models that are trusted.
+    pub work_limit: u64,
     /// What backends made from clones of this configuration share.
     pub shared: SharedGraphs,
 }
 
 impl Default for CpuConfig {
-    /// One thread, 4 GiB (on targets that have them).
+    /// One thread, 4 GiB (on targets that have them), 2³⁸ operations: minutes of a core, a thousand images through
+    /// resnet50.
     fn default() -> Self {
         Self {
             threads: 1,
             memory_limit: usize::try_from(4_u64 << 30).unwrap_or(usize::MAX / 2),
+            work_limit: 1 << 38,
             shared: SharedGraphs::default(),
         }
     }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bb_runtime::{BackendError, BackendGraph, Executable, Outputs, Tensor};
 
 use crate::CpuConfig;
-use crate::interpreter::Interpreter;
+use crate::interpreter::Whole;
 
 /// Graphs that are remembered; the one asked for longest ago goes first. A graph in use stays with its users.
 const GRAPHS: usize = 64;
@@ -29,14 +29,14 @@ struct Graph {
     graph: BackendGraph,
     config: CpuConfig,
     #[expect(clippy::vec_box, reason = "what is prepared changes hands at every run")]
-    idle: Mutex<Vec<Box<Interpreter>>>,
+    idle: Mutex<Vec<Box<Whole>>>,
 }
 
 /// The prepared graph of one component.
 struct Handle {
     graph: Arc<Graph>,
     /// What is prepared, while this is the graph's only user.
-    own: Option<Box<Interpreter>>,
+    own: Option<Box<Whole>>,
 }
 
 impl SharedGraphs {
@@ -51,7 +51,7 @@ impl SharedGraphs {
         }
         // The graph must not hold on to what it is held by.
         let config = CpuConfig { shared: Self::default(), ..config.clone() };
-        let own = Some(Box::new(Interpreter::of(graph, &config)?));
+        let own = Some(Box::new(Whole::of(graph, &config)?));
         let graph = Arc::new(Graph { graph: graph.clone(), config, idle: Mutex::default() });
         let mut held = lock(&self.0);
         if held.len() == GRAPHS {
@@ -71,23 +71,23 @@ impl SharedGraphs {
 
 impl Handle {
     /// What is prepared, for one run.
-    fn borrow(&mut self) -> Result<Box<Interpreter>, BackendError> {
+    fn borrow(&mut self) -> Result<Box<Whole>, BackendError> {
         let idle = self.own.take().or_else(|| lock(&self.graph.idle).pop());
         match idle {
-            Some(interpreter) => Ok(interpreter),
-            None => Ok(Box::new(Interpreter::of(&self.graph.graph, &self.graph.config)?)),
+            Some(whole) => Ok(whole),
+            None => Ok(Box::new(Whole::of(&self.graph.graph, &self.graph.config)?)),
         }
     }
 
-    fn give_back(&mut self, interpreter: Box<Interpreter>) {
+    fn give_back(&mut self, whole: Box<Whole>) {
         // The table's hold on the graph and this one.
         if Arc::strong_count(&self.graph) <= 2 {
-            self.own = Some(interpreter);
+            self.own = Some(whole);
             return;
         }
         let mut idle = lock(&self.graph.idle);
         if idle.len() < IDLE {
-            idle.push(interpreter);
+            idle.push(whole);
         }
     }
 }
@@ -100,9 +100,9 @@ impl Executable for Handle {
     }
 
     fn run_into(&mut self, inputs: &[Tensor], outputs: &mut Outputs) -> Result<(), BackendError> {
-        let mut interpreter = self.borrow()?;
-        let done = interpreter.run_into(inputs, outputs);
-        self.give_back(interpreter);
+        let mut whole = self.borrow()?;
+        let done = whole.run_into(inputs, outputs);
+        self.give_back(whole);
         done
     }
 }
@@ -110,10 +110,10 @@ impl Executable for Handle {
 impl Drop for Handle {
     /// What is prepared is left to the graph's next user.
     fn drop(&mut self) {
-        if let Some(interpreter) = self.own.take() {
+        if let Some(whole) = self.own.take() {
             let mut idle = lock(&self.graph.idle);
             if idle.len() < IDLE {
-                idle.push(interpreter);
+                idle.push(whole);
             }
         }
     }

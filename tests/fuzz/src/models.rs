@@ -1,10 +1,16 @@
 //! Models that others made: bytes, sound models with changes, graphs of random nodes. Each is a typed error or a result on
-//! the embedded backend, and holds no more memory than its limit and what its bytes justify.
+//! the embedded backend, computes no more than its limit, and holds no more memory than its limit and what its bytes justify;
+//! so does what is derived from it to train it.
 //!
-//! The sound models are cases of the ONNX project (Apache-2.0), which are seeds of the corpus as well.
+//! The sound models are cases of the ONNX project (Apache-2.0), which are seeds of the corpus as well. An input that found
+//! something is committed as the model that it made, which `cargo run --example as_model` writes, so that it stays what it is
+//! when the ways to make models change.
+
+use std::sync::LazyLock;
 
 use arbitrary::{Result, Unstructured};
-use bb_cpu::{CpuBackend, CpuConfig};
+use bb_autodiff::{Layers, Loss, Precision, Recompute, TrainingOptions, TrainingPlan, peak_bytes};
+use bb_cpu::{CpuBackend, CpuConfig, supported_ops};
 use bb_runtime::onnx::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto,
     attribute_proto::AttributeType, tensor_shape_proto::dimension, type_proto,
@@ -17,8 +23,14 @@ use crate::with_peak;
 /// Bytes of tensors that a run may hold.
 const MEMORY_LIMIT: usize = 4 << 20;
 
+/// Elementary operations that a run may take: less than a second of the slowest.
+const WORK_LIMIT: u64 = 1 << 24;
+
 /// What a graph may hold beside that for each of its bytes: the decoded form, the prepared one, packed constants.
 const BYTES_A_BYTE: usize = 512;
+
+/// What deriving gradients may hold for each byte of the model.
+const GRADIENT_BYTES_A_BYTE: usize = 8192;
 
 /// What any graph may hold beside that.
 const SLACK: usize = 4 << 20;
@@ -28,122 +40,143 @@ const MOST_EXTENT: i64 = 6;
 
 /// Models to change.
 const SOUND: &[&[u8]] = &[
-    include_bytes!("../corpus/model/lstm_defaults.onnx"),
-    include_bytes!("../corpus/model/loop11.onnx"),
-    include_bytes!("../corpus/model/if.onnx"),
-    include_bytes!("../corpus/model/gemm_all_attributes.onnx"),
+    include_bytes!("../corpus/model/attention_4d.onnx"),
     include_bytes!("../corpus/model/basic_conv_with_padding.onnx"),
-    include_bytes!("../corpus/model/slice.onnx"),
-    include_bytes!("../corpus/model/resize_upsample_scales_nearest.onnx"),
     include_bytes!("../corpus/model/batchnorm_example_training_mode.onnx"),
+    include_bytes!("../corpus/model/convtranspose_pads.onnx"),
+    include_bytes!("../corpus/model/cumsum_1d.onnx"),
+    include_bytes!("../corpus/model/dynamicquantizelinear.onnx"),
+    include_bytes!("../corpus/model/einsum_batch_matmul.onnx"),
+    include_bytes!("../corpus/model/gather_1.onnx"),
+    include_bytes!("../corpus/model/gemm_all_attributes.onnx"),
+    include_bytes!("../corpus/model/gru_defaults.onnx"),
+    include_bytes!("../corpus/model/if.onnx"),
+    include_bytes!("../corpus/model/layer_normalization_2d_axis0.onnx"),
+    include_bytes!("../corpus/model/loop11.onnx"),
+    include_bytes!("../corpus/model/lstm_defaults.onnx"),
     include_bytes!("../corpus/model/maxpool_2d_pads.onnx"),
+    include_bytes!("../corpus/model/nonzero_example.onnx"),
+    include_bytes!("../corpus/model/onehot_with_axis.onnx"),
+    include_bytes!("../corpus/model/reduce_sum_keepdims_random.onnx"),
+    include_bytes!("../corpus/model/reshape_negative_dim.onnx"),
+    include_bytes!("../corpus/model/resize_upsample_scales_nearest.onnx"),
+    include_bytes!("../corpus/model/scan9_sum.onnx"),
+    include_bytes!("../corpus/model/scatter_elements_with_axis.onnx"),
+    include_bytes!("../corpus/model/sce_mean.onnx"),
+    include_bytes!("../corpus/model/slice.onnx"),
+    include_bytes!("../corpus/model/softmax_axis_1.onnx"),
+    include_bytes!("../corpus/model/split_variable_parts_2d_opset18.onnx"),
+    include_bytes!("../corpus/model/tile.onnx"),
     include_bytes!("../corpus/model/top_k.onnx"),
+    include_bytes!("../corpus/model/where_example.onnx"),
 ];
 
-/// Ops of random graphs.
-const OPS: &[&str] = &[
-    "Abs",
-    "Add",
-    "And",
-    "ArgMax",
-    "AveragePool",
-    "BatchNormalization",
-    "Cast",
-    "Clip",
-    "Concat",
-    "ConstantOfShape",
-    "Conv",
-    "ConvTranspose",
-    "CumSum",
-    "DepthToSpace",
-    "Div",
-    "Dropout",
-    "Einsum",
-    "Equal",
-    "Exp",
-    "Expand",
-    "Flatten",
-    "GRU",
-    "Gather",
-    "GatherElements",
-    "GatherND",
-    "Gemm",
-    "GlobalAveragePool",
-    "InstanceNormalization",
-    "LSTM",
-    "LayerNormalization",
-    "LogSoftmax",
-    "MatMul",
-    "Max",
-    "MaxPool",
-    "Mean",
-    "Mod",
-    "Mul",
-    "Neg",
-    "NonZero",
-    "Not",
-    "OneHot",
-    "Pad",
-    "Pow",
-    "QuantizeLinear",
-    "RNN",
-    "Range",
-    "ReduceMax",
-    "ReduceMean",
-    "ReduceSum",
-    "Relu",
-    "Reshape",
-    "Resize",
-    "ScatterElements",
-    "ScatterND",
-    "Shape",
-    "Sigmoid",
-    "Slice",
-    "Softmax",
-    "SoftmaxCrossEntropyLoss",
-    "SpaceToDepth",
-    "Split",
-    "Sqrt",
-    "Squeeze",
-    "Sub",
-    "Sum",
-    "Tile",
-    "TopK",
-    "Transpose",
-    "Trilu",
-    "Unsqueeze",
-    "Where",
-    "Xor",
-];
+/// Ops of random graphs: all that there are.
+static OPS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let mut names: Vec<String> = supported_ops().into_iter().map(|(op, _)| op.name().to_owned()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+});
 
-/// Their attributes of integers, and whether each is a list.
-const ATTRIBUTES: &[(&str, bool)] = &[
-    ("axis", false),
-    ("axes", true),
-    ("batch_dims", false),
-    ("blocksize", false),
-    ("ceil_mode", false),
-    ("dilations", true),
-    ("exclusive", false),
-    ("group", false),
-    ("hidden_size", false),
-    ("keepdims", false),
-    ("kernel_shape", true),
-    ("largest", false),
-    ("layout", false),
-    ("num_outputs", false),
-    ("output_padding", true),
-    ("output_shape", true),
-    ("pads", true),
-    ("perm", true),
-    ("reverse", false),
-    ("split", true),
-    ("strides", true),
-    ("to", false),
-    ("training_mode", false),
-    ("transA", false),
-    ("transB", false),
-    ("upper", false),
+/// What an attribute holds.
+#[derive(Clone, Copy)]
+enum Kind {
+    Float,
+    Int,
+    Ints,
+    /// One of these.
+    Text(&'static [&'static str]),
+}
+
+/// Attributes that kernels look at.
+const ATTRIBUTES: &[(&str, Kind)] = &[
+    ("align_corners", Kind::Int),
+    ("alpha", Kind::Float),
+    ("antialias", Kind::Int),
+    ("auto_pad", Kind::Text(&["SAME_LOWER", "SAME_UPPER", "VALID", "NOTSET"])),
+    ("axes", Kind::Ints),
+    ("axis", Kind::Int),
+    ("batch_axis", Kind::Int),
+    ("batch_dims", Kind::Int),
+    ("block_size", Kind::Int),
+    ("blocksize", Kind::Int),
+    ("broadcast", Kind::Int),
+    ("ceil_mode", Kind::Int),
+    (
+        "coordinate_transformation_mode",
+        Kind::Text(&[
+            "align_corners",
+            "asymmetric",
+            "half_pixel",
+            "pytorch_half_pixel",
+            "tf_crop_and_resize",
+        ]),
+    ),
+    ("count_include_pad", Kind::Int),
+    ("dilations", Kind::Ints),
+    ("direction", Kind::Text(&["bidirectional", "forward", "reverse", "LEFT", "RIGHT"])),
+    (
+        "equation",
+        Kind::Text(&[
+            "ij,jk->ik",
+            "i,j->ij",
+            "...i,...i->...",
+            "ii->i",
+            "ij,kl,mn->",
+            "ij->",
+            "a,b,c,d->abcd",
+        ]),
+    ),
+    ("exclude_outside", Kind::Int),
+    ("exclusive", Kind::Int),
+    ("group", Kind::Int),
+    ("hidden_size", Kind::Int),
+    ("inverse", Kind::Int),
+    ("is_causal", Kind::Int),
+    ("keepdims", Kind::Int),
+    ("kernel_shape", Kind::Ints),
+    ("kv_num_heads", Kind::Int),
+    ("largest", Kind::Int),
+    ("layout", Kind::Int),
+    ("linear_before_reset", Kind::Int),
+    (
+        "mode",
+        Kind::Text(&[
+            "cubic", "linear", "nearest", "constant", "edge", "reflect", "wrap", "CRD", "avg", "max",
+        ]),
+    ),
+    ("num_groups", Kind::Int),
+    ("num_heads", Kind::Int),
+    ("num_outputs", Kind::Int),
+    ("offset_group", Kind::Int),
+    ("onesided", Kind::Int),
+    ("output_height", Kind::Int),
+    ("output_padding", Kind::Ints),
+    ("output_shape", Kind::Ints),
+    ("output_width", Kind::Int),
+    ("p", Kind::Int),
+    ("padding_mode", Kind::Text(&["border", "reflection", "zeros"])),
+    ("pads", Kind::Ints),
+    ("perm", Kind::Ints),
+    ("q_num_heads", Kind::Int),
+    ("reduction", Kind::Text(&["add", "max", "mean", "min", "mul", "none", "sum"])),
+    ("reverse", Kind::Int),
+    ("sampling_ratio", Kind::Int),
+    ("size", Kind::Int),
+    ("sorted", Kind::Int),
+    ("split", Kind::Ints),
+    ("storage_order", Kind::Int),
+    ("strides", Kind::Ints),
+    ("time_axis", Kind::Int),
+    ("to", Kind::Int),
+    ("training_mode", Kind::Int),
+    ("transA", Kind::Int),
+    ("transB", Kind::Int),
+    ("update_rule", Kind::Text(&["linear", "gated", "delta", "gated_delta"])),
+    ("upper", Kind::Int),
+    ("value_int", Kind::Int),
+    ("value_ints", Kind::Ints),
 ];
 
 const DTYPES: [DataType; 6] =
@@ -151,31 +184,36 @@ const DTYPES: [DataType; 6] =
 
 /// Plays one input of the fuzzer.
 pub fn play(bytes: &[u8]) -> Result<()> {
-    let mut u = Unstructured::new(bytes);
-    match u.arbitrary::<u8>()? % 4 {
-        0 => {
-            // A model begins with the field 1 of numbers, which is such a byte.
-            if let Ok(model) = ModelProto::decode(bytes) {
-                run(&model, bytes.len());
-            }
-        }
-        1 | 2 => {
-            let sound = u.choose(SOUND)?;
-            let mut model = ModelProto::decode(*sound).expect("a sound model");
-            change(&mut model, &mut u)?;
-            run(&model, sound.len() + bytes.len());
-        }
-        _ => {
-            let model = random(&mut u)?;
-            run(&model, model.encoded_len());
-        }
+    if let Some((model, byte_count)) = model(bytes)? {
+        run(&model, byte_count);
+        train(&model, byte_count);
     }
     Ok(())
 }
 
+/// The model that an input of the fuzzer makes, if it makes one, and the bytes that justify it.
+pub fn model(bytes: &[u8]) -> Result<Option<(ModelProto, usize)>> {
+    let mut u = Unstructured::new(bytes);
+    Ok(match u.arbitrary::<u8>()? % 4 {
+        // A model begins with the field 1 of numbers, which is such a byte.
+        0 => ModelProto::decode(bytes).ok().map(|model| (model, bytes.len())),
+        1 | 2 => {
+            let sound = u.choose(SOUND)?;
+            let mut model = ModelProto::decode(*sound).expect("a sound model");
+            change(&mut model, &mut u)?;
+            Some((model, sound.len() + bytes.len()))
+        }
+        _ => {
+            let model = random(&mut u)?;
+            let byte_count = model.encoded_len();
+            Some((model, byte_count))
+        }
+    })
+}
+
 /// Prepares and runs a model, twice.
 fn run(model: &ModelProto, byte_count: usize) {
-    let config = CpuConfig { memory_limit: MEMORY_LIMIT, ..CpuConfig::default() };
+    let config = CpuConfig { memory_limit: MEMORY_LIMIT, work_limit: WORK_LIMIT, ..CpuConfig::default() };
     let backend = CpuBackend::new(&config).expect("a backend");
     let (_, peak) = with_peak(|| {
         let graph = BackendGraph::from_model(model).ok()?;
@@ -192,11 +230,60 @@ fn run(model: &ModelProto, byte_count: usize) {
     assert!(peak <= most, "{peak} bytes for a model of {byte_count}, at most {most}");
 }
 
+/// Derives the graphs that train a model, and runs them.
+fn train(model: &ModelProto, byte_count: usize) {
+    let precisions = [Precision::AsWritten, Precision::AsWritten, Precision::F16];
+    let recomputations = [Recompute::Nothing, Recompute::SquareRoot, Recompute::Budget(64)];
+    let options = TrainingOptions {
+        layers: if byte_count.is_multiple_of(2) { Layers::AsWritten } else { Layers::ByPhase },
+        loss: if byte_count.is_multiple_of(5) {
+            Loss::default()
+        } else {
+            Loss::MeanSquaredError { output: None }
+        },
+        precision: precisions[byte_count % 3],
+        recompute: recomputations[byte_count / 3 % 3],
+        ..TrainingOptions::default()
+    };
+    let model = with_parameters(model);
+    let (graphs, peak) = with_peak(|| {
+        if let Some(graph) = &model.graph {
+            let opset = model.opset_import.first().and_then(|set| set.version).unwrap_or(1);
+            let _: std::result::Result<usize, _> = peak_bytes(graph, opset);
+        }
+        let Ok(plan) = TrainingPlan::of_model(&model, &options) else { return Vec::new() };
+        let graphs = [plan.step(None), plan.gradients(Some(2)), plan.evaluation(None)];
+        graphs.into_iter().flatten().map(|graph| graph.to_model()).collect()
+    });
+    let most = SLACK + GRADIENT_BYTES_A_BYTE * byte_count;
+    assert!(peak <= most, "{peak} bytes for the gradients of a model of {byte_count}, at most {most}");
+    for graph in graphs {
+        run(&graph, graph.encoded_len());
+    }
+}
+
+/// A model whose inputs of floats are parameters.
+fn with_parameters(model: &ModelProto) -> ModelProto {
+    let mut model = model.clone();
+    if let Some(graph) = &mut model.graph {
+        let fed = fed(graph).map(|input| input.name().to_owned()).collect::<Vec<_>>();
+        for (name, tensor) in fed.iter().zip(inputs(graph)) {
+            if matches!(tensor.dtype(), DataType::F32 | DataType::F64) {
+                graph.initializer.push(tensor.to_onnx(name));
+            }
+        }
+    }
+    model
+}
+
+/// The inputs without an initializer.
+fn fed(graph: &GraphProto) -> impl Iterator<Item = &ValueInfoProto> {
+    graph.input.iter().filter(|input| !graph.initializer.iter().any(|held| held.name() == input.name()))
+}
+
 /// A tensor for each input without an initializer, of its type and shape as far as it has them.
 fn inputs(graph: &GraphProto) -> Vec<Tensor> {
-    let fed =
-        graph.input.iter().filter(|input| !graph.initializer.iter().any(|held| held.name() == input.name()));
-    fed.map(|input| {
+    let tensors = fed(graph).map(|input| {
         let ty = input.r#type.as_ref().and_then(|ty| ty.value.as_ref());
         let Some(type_proto::Value::TensorType(ty)) = ty else { return ramp(DataType::F32, &[2, 3]) };
         let dtype = DataType::from_onnx(ty.elem_type()).unwrap_or(DataType::F32);
@@ -211,8 +298,8 @@ fn inputs(graph: &GraphProto) -> Vec<Tensor> {
             })
             .collect();
         ramp(dtype, &extents)
-    })
-    .collect()
+    });
+    tensors.collect()
 }
 
 fn ramp(dtype: DataType, extents: &[usize]) -> Tensor {
@@ -265,7 +352,7 @@ fn change_graph(graph: &mut GraphProto, u: &mut Unstructured<'_>, depth: usize) 
             }
             let node = &mut graph.node[u.choose_index(count)?];
             match choice {
-                2 => node.op_type = Some((*u.choose(OPS)?).to_owned()),
+                2 => node.op_type = Some(u.choose(&OPS)?.clone()),
                 3 if !node.input.is_empty() && !names.is_empty() => {
                     let at = u.choose_index(node.input.len())?;
                     node.input[at] = if u.ratio(1, 4)? { String::new() } else { u.choose(&names)?.clone() };
@@ -333,7 +420,12 @@ fn random(u: &mut Unstructured<'_>) -> Result<ModelProto> {
     let mut names: Vec<String> = Vec::new();
     for at in 0..u.int_in_range(1..=4_usize)? {
         let name = format!("x{at}");
-        let extents = many(u, 0, 4, |u| u.int_in_range(0..=4_usize))?;
+        let mut extents = many(u, 0, 4, |u| u.int_in_range(0..=4_usize))?;
+        if u.ratio(1, 12)? {
+            // No element, but an axis that is long all the same.
+            extents.push(0);
+            extents.insert(0, 1 << u.int_in_range(16..=36)?);
+        }
         let mut tensor = ramp(*u.choose(&DTYPES)?, &extents);
         if tensor.dtype() == DataType::I64 {
             for element in tensor.make_mut::<i64>().expect("integers") {
@@ -349,7 +441,7 @@ fn random(u: &mut Unstructured<'_>) -> Result<ModelProto> {
         let output: Vec<String> =
             (0..u.int_in_range(1..=3_usize)?).map(|place| format!("y{at}/{place}")).collect();
         let attribute = many(u, 0, 3, attribute)?;
-        let op_type = Some((*u.choose(OPS)?).to_owned());
+        let op_type = Some(u.choose(&OPS)?.clone());
         names.push(output[0].clone());
         graph.node.push(NodeProto { op_type, input, output, attribute, ..NodeProto::default() });
     }
@@ -366,15 +458,27 @@ fn random(u: &mut Unstructured<'_>) -> Result<ModelProto> {
 }
 
 fn attribute(u: &mut Unstructured<'_>) -> Result<AttributeProto> {
-    let (name, is_list) = *u.choose(ATTRIBUTES)?;
+    let (name, kind) = *u.choose(ATTRIBUTES)?;
     let mut attribute = AttributeProto { name: Some(name.to_owned()), ..AttributeProto::default() };
-    if is_list {
-        attribute.r#type = Some(AttributeType::Ints as i32);
-        attribute.ints = many(u, 0, 5, number)?;
-    } else {
-        attribute.r#type = Some(AttributeType::Int as i32);
-        attribute.i = Some(number(u)?);
-    }
+    let ty = match kind {
+        Kind::Float => {
+            attribute.f = Some(u.int_in_range(-8..=8)? as f32 / 4.0);
+            AttributeType::Float
+        }
+        Kind::Int => {
+            attribute.i = Some(number(u)?);
+            AttributeType::Int
+        }
+        Kind::Ints => {
+            attribute.ints = many(u, 0, 5, number)?;
+            AttributeType::Ints
+        }
+        Kind::Text(texts) => {
+            attribute.s = Some(u.choose(texts)?.as_bytes().to_vec());
+            AttributeType::String
+        }
+    };
+    attribute.r#type = Some(ty as i32);
     Ok(attribute)
 }
 

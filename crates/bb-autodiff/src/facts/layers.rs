@@ -54,7 +54,8 @@ fn attention(q: &Question<'_>) -> Vec<Fact> {
 /// `[rows, channels, height, width]` with channels moved to places, or back.
 fn blocks(q: &Question<'_>, to_space: bool) -> Option<Vec<Dim>> {
     let [rows, channels, height, width] = q.shape(0)? else { return None };
-    let size = usize::try_from(q.attributes().int("blocksize")?).ok().filter(|&size| size > 0)?;
+    let size =
+        usize::try_from(q.attributes().int("blocksize")?).ok().filter(|size| (1..=1 << 20).contains(size))?;
     let times = |dim: &Dim, factor: usize| known(dim).map_or(Dim::Any, |extent| Dim::Known(extent * factor));
     let parts = |dim: &Dim, factor: usize| known(dim).map_or(Dim::Any, |extent| Dim::Known(extent / factor));
     let shape = if to_space {
@@ -74,9 +75,9 @@ fn pad(q: &Question<'_>) -> Option<Vec<Dim>> {
     };
     for (place, &axis) in axes.iter().enumerate() {
         let axis = axis_within(axis, dims.len())?;
-        let total = pads.get(place)? + pads.get(axes.len() + place)?;
+        let total = pads.get(place)?.checked_add(*pads.get(axes.len() + place)?)?;
         dims[axis] = match &dims[axis] {
-            Dim::Known(extent) => super::dim_of(*extent as i64 + total),
+            Dim::Known(extent) => super::dim_of((*extent as i64).saturating_add(total)),
             same if total == 0 => same.clone(),
             _ => Dim::Any,
         };

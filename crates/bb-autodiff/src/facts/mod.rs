@@ -1,7 +1,8 @@
 //! What is known of values before anything runs: element type, symbolic extents, small contents.
 //!
 //! [`infer`] is a small forward inference over one node. It may always answer "not known"; whoever needs
-//! more emits the question as ONNX ops instead.
+//! more emits the question as ONNX ops instead. So it answers where a graph claims what no tensor can have: ranks, extents
+//! and lists beyond what is sensible are not known, and cost nothing.
 
 mod arithmetic;
 mod layers;
@@ -14,9 +15,18 @@ use bb_ir::onnx::{NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfo
 use bb_ir::{DataType, Dim};
 pub(crate) use shaping::slice_extent;
 use tensor_shape_proto::dimension::Value as DimValue;
-pub(crate) use windows::{Window, kernel, places};
+pub(crate) use windows::{Window, is_sensible, kernel, places};
 
 use crate::attributes::{Attributes, is_onnx, numbers};
+
+/// Extents beyond it are not known: products of them and sums with attributes stay within 64 bits, or are checked.
+const MAX_EXTENT: usize = 1 << 32;
+
+/// Shapes of more axes are not known: an op may double the rank of what it reads.
+const MAX_RANK: usize = 64;
+
+/// Longer lists of integers are not known: an op may double the length of what it reads.
+const MAX_CONTENTS: usize = 1024;
 
 /// What is known of one value.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,7 +53,20 @@ pub(crate) enum Symbol {
 
 impl Fact {
     pub(crate) fn new(dtype: Option<DataType>, shape: Option<Vec<Dim>>) -> Self {
-        Self { dtype, shape, contents: None, uniform: None, numbers: None }
+        let mut fact = Self { dtype, shape, contents: None, uniform: None, numbers: None };
+        fact.forget_claims();
+        fact
+    }
+
+    /// Takes what is beyond what is sensible for not known.
+    fn forget_claims(&mut self) {
+        self.shape.take_if(|dims| dims.len() > MAX_RANK);
+        for dim in self.shape.iter_mut().flatten() {
+            if matches!(dim, Dim::Known(extent) if *extent > MAX_EXTENT) {
+                *dim = Dim::Any;
+            }
+        }
+        self.contents.take_if(|list| list.len() > MAX_CONTENTS);
     }
 
     pub(crate) fn of_tensor(tensor: &TensorProto) -> Self {
@@ -105,6 +128,11 @@ impl Fact {
 
     pub(crate) fn rank(&self) -> Option<usize> {
         self.shape.as_ref().map(Vec::len)
+    }
+
+    /// How many elements it has, when that is known.
+    pub(crate) fn element_count(&self) -> Option<usize> {
+        product_of(self.extents()?)
     }
 
     /// All extents, when each of them is a number.
@@ -173,6 +201,11 @@ fn dim_of(value: i64) -> Dim {
     usize::try_from(value).map_or(Dim::Any, Dim::Known)
 }
 
+/// The product of extents, if it is one.
+fn product_of(extents: impl IntoIterator<Item = usize>) -> Option<usize> {
+    extents.into_iter().try_fold(1, |product: usize, extent| product.checked_mul(extent))
+}
+
 /// `axis` counted from the front, if it is within the rank.
 pub(crate) fn axis_within(axis: i64, rank: usize) -> Option<usize> {
     let axis = if axis < 0 { axis + rank as i64 } else { axis };
@@ -226,5 +259,6 @@ pub(crate) fn infer(question: &Question<'_>) -> Vec<Fact> {
         Vec::new()
     };
     facts.resize(count, Fact::default());
+    facts.iter_mut().for_each(Fact::forget_claims);
     facts
 }

@@ -32,8 +32,8 @@ pub(super) fn infer(q: &Question<'_>) -> Option<Vec<Fact>> {
         "Size" => Fact {
             contents: q
                 .input(0)
-                .and_then(Fact::extents)
-                .map(|dims| vec![Symbol::Known(dims.iter().product::<usize>() as i64)]),
+                .and_then(Fact::element_count)
+                .map(|count| vec![i64::try_from(count).map_or(Symbol::Any, Symbol::Known)]),
             ..Fact::new(Some(DataType::I64), Some(Vec::new()))
         },
         "Slice" => slice(q),
@@ -93,7 +93,7 @@ fn constant_of_shape(q: &Question<'_>) -> Fact {
 /// As many unknown extents as input `index`, a list of them, has elements.
 fn dims_of_length(q: &Question<'_>, index: usize) -> Option<Vec<Dim>> {
     match q.shape(index)? {
-        [Dim::Known(rank)] => Some(vec![Dim::Any; *rank]),
+        [Dim::Known(rank)] if *rank <= super::MAX_RANK => Some(vec![Dim::Any; *rank]),
         _ => None,
     }
 }
@@ -107,7 +107,10 @@ fn expand(q: &Question<'_>) -> Fact {
 fn product(dims: &[Dim]) -> Dim {
     match dims {
         [one] => one.clone(),
-        _ => dims.iter().map(known).product::<Option<usize>>().map_or(Dim::Any, Dim::Known),
+        _ => {
+            let extents: Option<Vec<usize>> = dims.iter().map(known).collect();
+            extents.and_then(super::product_of).map_or(Dim::Any, Dim::Known)
+        }
     }
 }
 
@@ -183,6 +186,9 @@ fn concat(q: &Question<'_>) -> Fact {
     }
     let contents: Option<Vec<&Vec<Symbol>>> =
         q.inputs.iter().map(|input| input.and_then(|fact| fact.contents.as_ref())).collect();
+    let contents = contents.filter(|lists| {
+        lists.iter().fold(0, |all: usize, list| all.saturating_add(list.len())) <= super::MAX_CONTENTS
+    });
     fact.contents = contents.map(|lists| lists.into_iter().flatten().cloned().collect());
     fact
 }
@@ -229,11 +235,14 @@ fn reshape(q: &Question<'_>) -> Fact {
 /// The extent that is left for axis `free` of `dims` when it holds all elements of `input`.
 fn remaining(input: &[Dim], dims: &[Dim], free: usize) -> Dim {
     let mut left: Vec<Dim> = input.to_vec();
-    let mut divisor = 1;
+    let mut divisor: usize = 1;
     for (axis, dim) in dims.iter().enumerate() {
         match dim {
             _ if axis == free => {}
-            Dim::Known(extent) => divisor *= extent,
+            Dim::Known(extent) => match divisor.checked_mul(*extent) {
+                Some(product) => divisor = product,
+                None => return Dim::Any,
+            },
             named => match left.iter().position(|other| same_dim(other, named)) {
                 Some(position) => {
                     left.remove(position);
@@ -242,7 +251,7 @@ fn remaining(input: &[Dim], dims: &[Dim], free: usize) -> Dim {
             },
         }
     }
-    let numbers: usize = left.iter().filter_map(known).product();
+    let Some(numbers) = super::product_of(left.iter().filter_map(known)) else { return Dim::Any };
     let mut symbols = left.iter().filter(|dim| known(dim).is_none());
     match (symbols.next(), symbols.next()) {
         (None, _) if divisor != 0 && numbers.is_multiple_of(divisor) => Dim::Known(numbers / divisor),
@@ -370,7 +379,9 @@ fn tile(q: &Question<'_>) -> Fact {
         let dims = dims.iter().enumerate();
         dims.map(|(axis, dim)| match (dim, repeats.as_ref().and_then(|all| all.get(axis))) {
             (dim, Some(1)) => dim.clone(),
-            (Dim::Known(extent), Some(&count)) if count >= 0 => Dim::Known(extent * count as usize),
+            (Dim::Known(extent), Some(&count)) if count >= 0 => {
+                extent.checked_mul(count as usize).map_or(Dim::Any, Dim::Known)
+            }
             _ => Dim::Any,
         })
         .collect()

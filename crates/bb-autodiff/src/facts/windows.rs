@@ -26,6 +26,14 @@ pub(super) fn infer(q: &Question<'_>) -> Option<Vec<Fact>> {
     Some(facts)
 }
 
+/// Numbers beyond it make no window that anybody has memory for.
+const MOST: i64 = 1 << 30;
+
+/// Whether a number of a window, or an extent that it slides along, is one that anybody has memory for.
+pub(crate) fn is_sensible(value: &i64) -> bool {
+    (-MOST..=MOST).contains(value)
+}
+
 /// How a window slides along the axes of the places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
@@ -55,7 +63,11 @@ impl Window {
             None => Some(vec![default; axes]),
         };
         let (strides, dilations) = (list("strides", 1)?, list("dilations", 1)?);
-        if strides.iter().chain(&dilations).any(|&step| step < 1) {
+        let given =
+            attributes.ints("pads").into_iter().flatten().chain(&kernel).chain(image.iter().flatten());
+        if strides.iter().chain(&dilations).any(|&step| step < 1)
+            || !strides.iter().chain(&dilations).chain(given).all(is_sensible)
+        {
             return None;
         }
         let mut window = Self { kernel, strides, dilations, before: vec![0; axes], after: vec![0; axes] };
@@ -149,7 +161,8 @@ fn pool(q: &Question<'_>) -> Option<Vec<Dim>> {
 fn transposed(q: &Question<'_>) -> Option<Vec<Dim>> {
     let (dims, weights) = (q.shape(0)?, q.shape(1)?);
     let group = q.attributes().int_or("group", 1);
-    let channels = known(weights.get(1)?).map_or(Dim::Any, |extent| dim_of(extent as i64 * group));
+    let channels =
+        known(weights.get(1)?).map_or(Dim::Any, |extent| dim_of((extent as i64).saturating_mul(group)));
     let mut shape = vec![dims.first()?.clone(), channels];
     let image = places(dims);
     if let Some(extents) = q.attributes().ints("output_shape") {
@@ -164,9 +177,9 @@ fn transposed(q: &Question<'_>) -> Option<Vec<Dim>> {
     let window = attributes.and_then(|attributes| Window::of(attributes, kernel, &image));
     for (axis, extent) in image.iter().enumerate() {
         shape.push(match (extent, &window) {
-            (Some(extent), None) if automatic => dim_of(extent * strides.get(axis)?),
+            (Some(extent), None) if automatic => dim_of(extent.saturating_mul(*strides.get(axis)?)),
             (Some(extent), Some(window)) => {
-                let extra = extra.and_then(|extra| extra.get(axis)).copied().unwrap_or(0);
+                let extra = extra.and_then(|extra| extra.get(axis)).copied().unwrap_or(0).clamp(-MOST, MOST);
                 let full = (extent - 1) * window.strides[axis] + window.reach(axis) + extra;
                 dim_of(full - window.before[axis] - window.after[axis])
             }

@@ -11,7 +11,7 @@ use super::{Rule, Scope};
 use crate::AutodiffError;
 use crate::attributes::{int, ints};
 use crate::builder::Val;
-use crate::facts::{Window, kernel, places};
+use crate::facts::{Window, is_sensible, kernel, places};
 
 pub(super) const RULES: &[Rule] = &[Rule::all("Conv", convolution), Rule::all("ConvTranspose", transposed)];
 
@@ -53,6 +53,9 @@ fn convolution(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     if s.wants(0) {
         let mut attributes = sliding(&window, group);
         let (from, to) = (extents(s, g)?, extents(s, x)?);
+        if from.len() != window.kernel.len() || to.len() != from.len() {
+            return Err(unfit(s));
+        }
         let extra: Vec<i64> = (0..from.len())
             .map(|axis| {
                 let full = (from[axis] - 1) * window.strides[axis] + window.reach(axis);
@@ -101,8 +104,12 @@ fn transposed_window(s: &Scope<'_>, x: Val, w: Val) -> Result<Window, AutodiffEr
         s.attributes().ints(name).map_or_else(|| vec![default; axes], <[i64]>::to_vec)
     };
     let (strides, dilations, extra) = (list("strides", 1), list("dilations", 1), list("output_padding", 0));
-    let mut window = Window { kernel, strides, dilations, before: vec![0; axes], after: vec![0; axes] };
     let (from, to) = (extents(s, x)?, extents(s, s.output(0)?)?);
+    let lists = [&kernel, &strides, &dilations, &extra, &from, &to];
+    if lists.iter().any(|list| list.len() != axes || !list.iter().all(is_sensible)) {
+        return Err(unfit(s));
+    }
+    let mut window = Window { kernel, strides, dilations, before: vec![0; axes], after: vec![0; axes] };
     for axis in 0..axes {
         let full = (from[axis] - 1) * window.strides[axis] + window.reach(axis) + extra[axis];
         let total = (full - to[axis]).max(0);
@@ -111,6 +118,10 @@ fn transposed_window(s: &Scope<'_>, x: Val, w: Val) -> Result<Window, AutodiffEr
         window.after[axis] = total - front;
     }
     Ok(window)
+}
+
+fn unfit(s: &Scope<'_>) -> AutodiffError {
+    s.unsupported("pads, strides or dilations do not fit the image".to_owned())
 }
 
 /// The sum of `g` over all but the channels.
@@ -162,11 +173,12 @@ fn weights_gradient(
     let gradient = s.b.transpose(product, &swap);
     // Places that no window reached leave more than the window's extents behind.
     let exact = extents(s, image).ok().zip(extents(s, out).ok()).is_some_and(|(image, out)| {
-        (0..axes).all(|axis| {
-            let reached = (out[axis] - 1) * window.strides[axis] + window.reach(axis);
-            let padded = image[axis] + window.before[axis] + window.after[axis];
-            padded - reached < window.dilations[axis]
-        })
+        (image.len(), out.len()) == (axes, axes)
+            && (0..axes).all(|axis| {
+                let reached = (out[axis] - 1) * window.strides[axis] + window.reach(axis);
+                let padded = image[axis] + window.before[axis] + window.after[axis];
+                padded - reached < window.dilations[axis]
+            })
     });
     if exact {
         return Ok(gradient);

@@ -198,7 +198,8 @@ fn slice(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let x = s.input(0)?;
     let Some((extents, parts)) = s.b.fact(x).extents().zip(slice_parts(s, x)) else { return move_back(s) };
     let mut gradient = s.upstream()?;
-    let mut shape = s.b.fact(s.output(0)?).extents().unwrap_or_default();
+    let shape = s.b.fact(s.output(0)?).extents().filter(|shape| shape.len() == extents.len());
+    let Some(mut shape) = shape else { return move_back(s) };
     for (axis, first, count) in parts {
         let after = extents[axis] - first - count;
         let mut pieces = Vec::with_capacity(3);

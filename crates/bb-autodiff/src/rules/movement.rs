@@ -53,7 +53,7 @@ fn again(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
 fn running_sum(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let (g, axis) = (s.upstream()?, s.input(1)?);
     let exclusive = s.attributes().int_or("exclusive", 0);
-    let reverse = 1 - s.attributes().int_or("reverse", 0);
+    let reverse = i64::from(s.attributes().int_or("reverse", 0) == 0);
     let gradient = s.b.op("CumSum", &[g, axis], vec![int("exclusive", exclusive), int("reverse", reverse)]);
     s.give(0, gradient);
     Ok(())
@@ -139,13 +139,15 @@ fn pad(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let g = s.upstream()?;
     let gradient = match s.attributes().ints("pads") {
         Some(pads) => {
-            let pads: Vec<i64> = pads.iter().map(|places| -places).collect();
+            let pads: Vec<i64> = pads.iter().map(|places| places.saturating_neg()).collect();
             s.b.op("Pad", &[g], vec![ints("pads", &pads)])
         }
         None => {
             let pads = s.input(1)?;
             let pads = match s.b.fact(pads).integers() {
-                Some(pads) => s.b.list(&pads.iter().map(|places| -places).collect::<Vec<i64>>()),
+                Some(pads) => {
+                    s.b.list(&pads.iter().map(|places| places.saturating_neg()).collect::<Vec<i64>>())
+                }
                 None => s.b.neg(pads),
             };
             let mut inputs = vec![Some(g), Some(pads)];

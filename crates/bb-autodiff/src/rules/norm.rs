@@ -229,6 +229,9 @@ fn local_response(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
 /// The sums of `val` over so many channels before and after each: those of the padded value, shifted.
 fn window_sum(s: &mut Scope<'_>, val: Val, before: i64, after: i64) -> Result<Val, AutodiffError> {
     let rank = s.b.rank(s.input(0)?)?;
+    if rank < 2 {
+        return Err(s.unsupported("there is no axis of channels".to_owned()));
+    }
     let size = before + after + 1;
     let mut pads = vec![0; 2 * rank];
     pads[1] = before;

@@ -148,6 +148,9 @@ impl Layout {
         let known: Vec<Option<i64>> = image.iter().copied().map(Some).collect();
         let window = Window::of(s.attributes(), kernel, &known)
             .ok_or_else(|| s.unsupported("pads, strides or dilations do not fit the image".to_owned()))?;
+        if windows.len() != image.len() {
+            return Err(s.unsupported("input and output differ in rank".to_owned()));
+        }
         let beyond: Vec<i64> = (0..image.len())
             .map(|axis| {
                 let reached = (windows[axis] - 1) * window.strides[axis] + window.reach(axis);
@@ -203,7 +206,7 @@ fn average(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let padded = layout.window.before.iter().chain(&layout.after).any(|&places| places != 0);
     let include = s.attributes().flag("count_include_pad", false);
     let share = if !padded || (include && layout.beyond.iter().all(|&places| places <= 0)) {
-        s.b.scale(g, 1.0 / layout.window.kernel.iter().product::<i64>() as f64)?
+        s.b.scale(g, 1.0 / layout.window.kernel.iter().map(|&extent| extent as f64).product::<f64>())?
     } else {
         let ones = layout.ones(s, dtype);
         let count = window_counts(s, dtype, &layout, ones, include);
@@ -236,7 +239,7 @@ fn norm_share(s: &mut Scope<'_>) -> Result<Val, AutodiffError> {
     let (zero, one) = (s.b.scalar_like(y, 0.0)?, s.b.scalar_like(y, 1.0)?);
     let positive = s.b.op("Greater", &[y, zero], vec![]);
     let safe = s.b.op("Where", &[positive, y, one], vec![]);
-    let exponent = s.b.scalar_like(y, (1 - p) as f64)?;
+    let exponent = s.b.scalar_like(y, 1.0 - p as f64)?;
     let power = s.b.op("Pow", &[safe, exponent], vec![]);
     Ok(s.b.mul(g, power))
 }
@@ -249,7 +252,7 @@ fn give_norm(s: &mut Scope<'_>, wide: Val) -> Result<(), AutodiffError> {
         x
     } else {
         let (size, sign) = (s.b.op("Abs", &[x], vec![]), s.b.op("Sign", &[x], vec![]));
-        let exponent = s.b.scalar_like(x, (p - 1) as f64)?;
+        let exponent = s.b.scalar_like(x, p as f64 - 1.0)?;
         let power = s.b.op("Pow", &[size, exponent], vec![]);
         s.b.mul(power, sign)
     };

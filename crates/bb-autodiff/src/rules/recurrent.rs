@@ -10,7 +10,7 @@ use super::{Flow, Rule, Scope};
 use crate::AutodiffError;
 use crate::attributes::{float, graph, int, ints};
 use crate::builder::{Builder, Val};
-use crate::facts::Fact;
+use crate::facts::{Fact, is_sensible};
 
 pub(super) const RULES: &[Rule] = &[
     Rule { op: "GRU", flow, backward: |s| recurrent(s, Cell::Gru), nested: false },
@@ -101,6 +101,10 @@ fn layer(s: &Scope<'_>, cell: Cell) -> Result<Layer, AutodiffError> {
         let last = s.b.fact(weights).shape.as_ref()?.get(2)?;
         if let Dim::Known(extent) = last { Some(*extent as i64) } else { None }
     });
+    let hidden = hidden.ok_or_else(|| s.b.undetermined(weights, "shape"))?;
+    if hidden < 1 || !is_sensible(&hidden) {
+        return Err(attributes.wrong("hidden_size", "is no number of cells"));
+    }
     Ok(Layer {
         cell,
         backwards,
@@ -109,7 +113,7 @@ fn layer(s: &Scope<'_>, cell: Cell) -> Result<Layer, AutodiffError> {
         batch_first: attributes.flag("layout", false),
         reset_after: attributes.flag("linear_before_reset", false),
         couples_gates: attributes.flag("input_forget", false),
-        hidden: hidden.ok_or_else(|| s.b.undetermined(weights, "shape"))?,
+        hidden,
         dtype: s.b.dtype(s.input(0)?)?,
     })
 }

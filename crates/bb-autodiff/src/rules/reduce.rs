@@ -103,11 +103,8 @@ fn sum(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
 fn mean(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let (g, x, y) = (s.upstream()?, s.input(0)?, s.output(0)?);
     let dtype = s.b.dtype(x)?;
-    let share = match (s.b.fact(x).extents(), s.b.fact(y).extents()) {
-        (Some(from), Some(to)) => {
-            let (from, to): (usize, usize) = (from.iter().product(), to.iter().product());
-            s.b.scale(g, to as f64 / from as f64)?
-        }
+    let share = match (s.b.fact(x).element_count(), s.b.fact(y).element_count()) {
+        (Some(from), Some(to)) => s.b.scale(g, to as f64 / from as f64)?,
         _ => {
             let (from, to) = (s.b.size(x, dtype), s.b.size(y, dtype));
             let count = s.b.div(from, to);

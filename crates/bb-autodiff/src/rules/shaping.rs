@@ -75,12 +75,12 @@ fn concat(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
 
 /// The sum of two lists of integers, computed here where both are known.
 fn add_lists(s: &mut Scope<'_>, a: Val, b: Val) -> Val {
-    match (s.b.fact(a).integers(), s.b.fact(b).integers()) {
-        (Some(a), Some(b)) => {
-            let sums: Vec<i64> = a.iter().zip(&b).map(|(a, b)| a + b).collect();
-            s.b.list(&sums)
-        }
-        _ => s.b.add(a, b),
+    let known = s.b.fact(a).integers().zip(s.b.fact(b).integers());
+    let sums: Option<Vec<i64>> =
+        known.and_then(|(a, b)| a.iter().zip(&b).map(|(a, b)| a.checked_add(*b)).collect());
+    match sums {
+        Some(sums) => s.b.list(&sums),
+        None => s.b.add(a, b),
     }
 }
 

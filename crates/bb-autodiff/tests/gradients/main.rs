@@ -12,6 +12,7 @@ mod errors;
 mod function;
 mod graphs;
 mod harness;
+mod hostile;
 mod indexing;
 mod layers;
 mod linear;

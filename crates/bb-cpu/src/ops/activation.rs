@@ -51,10 +51,14 @@ fn softplus(x: f64) -> f64 {
     x.max(0.0) + libm::log1p(libm::exp(-x.abs()))
 }
 
+/// The work of a function of one element that is computed exactly.
+const EXACT: usize = 16;
+
 /// A function given for both types.
 fn exact(single: fn(f32) -> f32, double: fn(f64) -> f64) -> Kernel {
     Kernel::new(move |io| {
         let input = io.take(0)?;
+        io.charge([input.element_count(), EXACT])?;
         let result = match input.dtype() {
             DataType::F32 => map::<f32>(io, input, single)?,
             DataType::F64 => map::<f64>(io, input, double)?,
@@ -71,6 +75,7 @@ fn exact(single: fn(f32) -> f32, double: fn(f64) -> f64) -> Kernel {
 fn exact64(f: impl Fn(f64) -> f64 + Copy + Send + 'static) -> Kernel {
     Kernel::new(move |io| {
         let input = io.take(0)?;
+        io.charge([input.element_count(), EXACT])?;
         let result = by_number!(input.dtype(), T => map::<T>(io, input, |x| T::from_f64(f(x.to_f64()))))?;
         io.emit(0, result);
         Ok(())

@@ -212,6 +212,7 @@ fn attend<T: Float + ndarray::LinalgScalar>(io: &mut Io<'_, '_>, settings: Setti
         let (added, mixed) = (added.make_mut::<T>()?, mixed.make_mut::<T>()?);
         let to = result.make_mut::<T>()?;
         // Where nothing is to be written nothing is computed.
+        io.charge([batches, heads, queries.saturating_add(1), count.saturating_add(4), 4])?;
         let blocks = if to.is_empty() && shown.is_none() { 0 } else { batches * heads };
         for at in 0..blocks {
             let (batch, head) = (at / heads, at % heads);
@@ -223,7 +224,14 @@ fn attend<T: Float + ndarray::LinalgScalar>(io: &mut Io<'_, '_>, settings: Setti
             if q_heads.size == 0 {
                 scores.fill(T::ZERO);
             } else {
-                product(T::of(scale), left, right, T::ZERO, scores, &mut io.hands.workspace)?;
+                product(
+                    T::of(scale),
+                    left,
+                    right,
+                    T::ZERO,
+                    scores,
+                    (&mut *io.pool, &mut io.hands.workspace),
+                )?;
             }
             let mut show = shown.as_mut().map(Tensor::make_mut::<T>).transpose()?;
             let mut show = |stage: i64, query: usize, row: &[T]| {
@@ -271,7 +279,7 @@ fn attend<T: Float + ndarray::LinalgScalar>(io: &mut Io<'_, '_>, settings: Setti
             } else {
                 let left = Matrix::new(&*scores, queries, count, false);
                 let right = Matrix::new(right, count, v_heads.size, false);
-                product(T::ONE, left, right, T::ZERO, mixed, &mut io.hands.workspace)?;
+                product(T::ONE, left, right, T::ZERO, mixed, (&mut *io.pool, &mut io.hands.workspace))?;
             }
             for (query, from) in mixed.chunks_exact(v_heads.size.max(1)).enumerate().take(queries) {
                 to[result_heads.row(batch, head, query)..][..v_heads.size].copy_from_slice(from);

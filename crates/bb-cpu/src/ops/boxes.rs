@@ -69,6 +69,8 @@ fn non_max_suppression(node: &NodeDef<'_>) -> Outcome<Kernel> {
         }
         let (boxes, scores) = (boxes.as_slice::<f32>()?, scores.as_slice::<f32>()?);
         let mut selected: Vec<i64> = Vec::new();
+        io.reserve(count, 2 * size_of::<usize>() + size_of::<Corners>())?;
+        io.charge([batches, classes, count, 2 * (count.checked_ilog2().unwrap_or(0) as usize + 1)])?;
         for (line, scores) in scores.chunks_exact(count.max(1)).enumerate().take(batches * classes) {
             let (batch, class) = (line / classes, line % classes);
             let corners = |at: usize| {
@@ -84,8 +86,10 @@ fn non_max_suppression(node: &NodeDef<'_>) -> Outcome<Kernel> {
                     break;
                 }
                 let own = corners(at);
+                io.charge([taken.len(), 4])?;
                 if taken.iter().all(|other| own.overlap(other) <= overlap) {
                     taken.push(own);
+                    io.reserve(3, size_of::<i64>())?;
                     selected.extend([batch as i64, class as i64, at as i64]);
                 }
             }
@@ -147,7 +151,7 @@ fn roi_align(node: &NodeDef<'_>) -> Outcome<Kernel> {
         }
         let extents = Shape::from([count, channels, rows, columns]);
         let cells = shape::count(&extents)?;
-        io.pool.admit(cells.saturating_mul(size_of::<f64>()))?;
+        io.reserve(cells, size_of::<f64>())?;
         let (pixels, corners) = (numbers(io, input)?, numbers(io, regions)?);
         let mut all = vec![0.0; cells];
         let shift = if half { 0.5 } else { 0.0 };
@@ -160,6 +164,7 @@ fn roi_align(node: &NodeDef<'_>) -> Outcome<Kernel> {
                 if ratio > 0 { ratio } else { cell.ceil().clamp(0.0, MAX_SAMPLES as f64) as usize }
             };
             let (down, across) = (samples(cell_high), samples(cell_wide));
+            io.charge([rows, columns, channels, down.saturating_mul(across).saturating_add(1), 16])?;
             let size = height * width;
             for cell in 0..rows * columns {
                 let (row, column) = (cell / columns, cell % columns);

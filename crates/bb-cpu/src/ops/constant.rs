@@ -33,7 +33,7 @@ fn constant(node: &NodeDef<'_>) -> Outcome<Kernel> {
         return Err(Fault::Unsupported("a value that is no dense tensor of numbers".to_owned()));
     };
     Ok(Kernel::new(move |io| {
-        io.emit_new(0, value.clone());
+        io.emit_shared(0, value.clone());
         Ok(())
     }))
 }
@@ -150,7 +150,8 @@ fn shape_of(node: &NodeDef<'_>) -> Outcome<Kernel> {
         let picked = extents.get(start..end.max(start)).unwrap_or_default();
         let picked: smallvec::SmallVec<[i64; 8]> = picked.iter().map(|&extent| extent as i64).collect();
         io.emit_slice(0, &Shape::from([picked.len()]), &picked)
-    }))
+    })
+    .reads_little())
 }
 
 fn size() -> Kernel {
@@ -158,4 +159,5 @@ fn size() -> Kernel {
         let count = io.input(0)?.element_count();
         io.emit_slice(0, &Shape::scalar(), &[count as i64])
     })
+    .reads_little()
 }

@@ -4,19 +4,18 @@ use std::ops::Range;
 
 use bb_runtime::onnx::tensor_shape_proto::dimension::Value as Extent;
 use bb_runtime::onnx::{ValueInfoProto, type_proto};
-use bb_runtime::{DataType, Executable, Outputs, Shape, Tensor};
+use bb_runtime::{DataType, Outputs, Shape, Tensor};
 
 use super::{Entry, Kernel, op};
 use crate::fault::{Fault, Outcome};
-use crate::interpreter::{Interpreter, free_names};
+use crate::interpreter::Interpreter;
 use crate::io::Io;
+use crate::names::free_names;
 use crate::node::NodeDef;
+use crate::pool::CALL;
 use crate::shape;
 
 pub(super) const OPS: &[Entry] = &[op("If", 1, choose), op("Loop", 1, repeat), op("Scan", 9, scan)];
-
-/// Iterations after which a loop is refused.
-const MAX_ITERATIONS: i64 = 1 << 24;
 
 /// A nested graph, and which inputs of its node are what it reads from outside.
 struct Nested {
@@ -59,11 +58,19 @@ impl Nested {
         Err(Fault::attribute(name, "is missing: it must be a graph"))
     }
 
-    fn run(&mut self, io: &Io<'_, '_>, mut inputs: Vec<Tensor>) -> Outcome<Outputs> {
+    /// Runs the graph on `inputs`, which the pool has counted, and on what it captures.
+    fn run(&mut self, io: &mut Io<'_, '_>, mut inputs: Vec<Tensor>) -> Outcome<Outputs> {
+        io.pool.charge(CALL)?;
+        let own = inputs.len();
         for place in self.captures.clone() {
             inputs.push(io.input(place)?.clone());
         }
-        Ok(self.graph.run(&inputs)?)
+        let mut outputs = Outputs::new();
+        self.graph.run_within(&inputs, &mut outputs, io.pool)?;
+        for input in inputs.drain(..own) {
+            io.pool.put(input);
+        }
+        Ok(outputs)
     }
 }
 
@@ -73,10 +80,11 @@ fn choose(node: &NodeDef<'_>) -> Outcome<Kernel> {
         let condition = flag(io.input(0)?)?;
         let branch = if condition { &mut branches.0 } else { &mut branches.1 };
         for (place, tensor) in branch.run(io, Vec::new())?.into_iter().enumerate() {
-            io.emit_new(place, tensor);
+            io.emit(place, tensor);
         }
         Ok(())
-    }))
+    })
+    .reads_little())
 }
 
 fn flag(tensor: &Tensor) -> Outcome<bool> {
@@ -93,11 +101,20 @@ struct Collected {
     declared: Declared,
 }
 
+/// What a slice holds beside its elements.
+const SLICE: usize = size_of::<Tensor>() + 64;
+
 impl Collected {
     /// Nothing yet of what the body's outputs from `first` on will give.
     fn of(body: &Nested, first: usize, count: usize) -> Vec<Self> {
         let declared = |place| body.declared.get(place).cloned().unwrap_or((DataType::F32, Vec::new()));
         (first..first + count).map(|place| Self { slices: Vec::new(), declared: declared(place) }).collect()
+    }
+
+    fn push(&mut self, io: &mut Io<'_, '_>, slice: Tensor) -> Outcome {
+        io.reserve(1, SLICE)?;
+        self.slices.push(slice);
+        Ok(())
     }
 
     /// The slices along a new axis, or, if there are none, nothing of the declared type.
@@ -126,6 +143,9 @@ impl Collected {
                 }
             }
         }
+        for slice in self.slices {
+            io.pool.put(slice);
+        }
         Ok(result)
     }
 }
@@ -146,42 +166,46 @@ fn repeat(node: &NodeDef<'_>) -> Outcome<Kernel> {
         let mut go_on = io.optional(1).map_or(Ok(true), flag)?;
         let mut carried = Vec::with_capacity(carried_count);
         for place in 0..carried_count {
-            carried.push(io.input(2 + place)?.clone());
+            carried.push(lend(io, 2 + place)?);
         }
         // The body's first output is the condition.
         let mut collected = Collected::of(&body, 1 + carried_count, output_count - carried_count);
         let mut iteration = 0_i64;
-        let mut held = 0_usize;
         while go_on && iteration < limit {
-            if iteration >= MAX_ITERATIONS {
-                return Err(Fault::shape(format!(
-                    "the loop does not end within {MAX_ITERATIONS} iterations"
-                )));
-            }
-            let mut inputs = vec![
-                Tensor::scalar(iteration),
-                Tensor::from_buffer(DataType::Bool, Shape::scalar(), bb_runtime::Buffer::copy_of(&[1])?)?,
-            ];
+            let mut count = io.alloc(DataType::I64, &Shape::scalar())?;
+            count.make_mut::<i64>()?.fill(iteration);
+            let mut on = io.alloc(DataType::Bool, &Shape::scalar())?;
+            on.buffer_mut().make_mut().fill(1);
+            let mut inputs = vec![count, on];
             inputs.append(&mut carried);
             let mut outputs = body.run(io, inputs)?.into_iter();
-            go_on = outputs.next().as_ref().map_or(Ok(true), flag)?;
+            if let Some(condition) = outputs.next() {
+                go_on = flag(&condition)?;
+                io.pool.put(condition);
+            }
             carried.extend(outputs.by_ref().take(carried_count));
             for (collected, slice) in collected.iter_mut().zip(outputs) {
-                held = held.saturating_add(slice.as_bytes().len());
-                io.pool.admit(held)?;
-                collected.slices.push(slice);
+                collected.push(io, slice)?;
             }
             iteration += 1;
         }
         for (place, tensor) in carried.into_iter().enumerate() {
-            io.emit_new(place, tensor);
+            io.emit(place, tensor);
         }
         for (place, collected) in collected.into_iter().enumerate() {
             let stacked = collected.stack(io, 0, false)?;
             io.emit(carried_count + place, stacked);
         }
         Ok(())
-    }))
+    })
+    .reads_little())
+}
+
+/// An input of the node, held once more.
+fn lend(io: &mut Io<'_, '_>, place: usize) -> Outcome<Tensor> {
+    let input = io.input(place)?.clone();
+    io.pool.adopt(&input);
+    Ok(input)
 }
 
 fn scan(node: &NodeDef<'_>) -> Outcome<Kernel> {
@@ -199,7 +223,7 @@ fn scan(node: &NodeDef<'_>) -> Outcome<Kernel> {
     Ok(Kernel::new(move |io| {
         let mut carried = Vec::with_capacity(carried_count);
         for place in 0..carried_count {
-            carried.push(io.input(place)?.clone());
+            carried.push(lend(io, place)?);
         }
         let mut length = None;
         for place in 0..scanned {
@@ -212,7 +236,6 @@ fn scan(node: &NodeDef<'_>) -> Outcome<Kernel> {
         }
         let length = length.unwrap_or(0);
         let mut collected = Collected::of(&body, carried_count, collected_count);
-        let mut held = 0_usize;
         for iteration in 0..length {
             let mut inputs = std::mem::take(&mut carried);
             for place in 0..scanned {
@@ -225,13 +248,11 @@ fn scan(node: &NodeDef<'_>) -> Outcome<Kernel> {
             let mut outputs = body.run(io, inputs)?.into_iter();
             carried.extend(outputs.by_ref().take(carried_count));
             for (collected, slice) in collected.iter_mut().zip(outputs) {
-                held = held.saturating_add(slice.as_bytes().len());
-                io.pool.admit(held)?;
-                collected.slices.push(slice);
+                collected.push(io, slice)?;
             }
         }
         for (place, tensor) in carried.into_iter().enumerate() {
-            io.emit_new(place, tensor);
+            io.emit(place, tensor);
         }
         for (place, collected) in collected.into_iter().enumerate() {
             let backwards = output_directions.get(place) == Some(&1);
@@ -239,7 +260,8 @@ fn scan(node: &NodeDef<'_>) -> Outcome<Kernel> {
             io.emit(carried_count + place, stacked);
         }
         Ok(())
-    }))
+    })
+    .reads_little())
 }
 
 /// The part of a tensor at one place of an axis, without that axis.

@@ -75,6 +75,7 @@ fn conv(node: &NodeDef<'_>) -> Outcome<Kernel> {
             let bias = bias.map(|bias| bias.as_slice::<T>()).transpose()?;
             let to = result.make_mut::<T>()?;
             let own = filters / groups;
+            io.charge([batch, groups, cells.saturating_add(8), kernel.len().max(1)])?;
             for block in 0..batch * groups {
                 let group = block % groups;
                 let first = (block / groups * channels + group * per_group) * pixel_count;
@@ -103,7 +104,7 @@ fn conv(node: &NodeDef<'_>) -> Outcome<Kernel> {
                 };
                 let (weight, columns) =
                     (Matrix::new(weight, own, taps, false), Matrix::new(columns, taps, places, false));
-                product(T::ONE, weight, columns, beta, to, &mut io.hands.workspace)?;
+                product(T::ONE, weight, columns, beta, to, (&mut *io.pool, &mut io.hands.workspace))?;
             }
             io.pool.put(unfolded);
         }
@@ -237,12 +238,13 @@ fn conv_transpose(node: &NodeDef<'_>) -> Outcome<Kernel> {
                 to.fill(bias.map_or(T::ZERO, |bias| bias[row % filters]));
             }
             let held = columns.make_mut::<T>()?;
+            io.charge([batch, groups, cells.saturating_add(8), 2 * kernel.len().max(1)])?;
             for block in 0..batch * groups {
                 let group = block % groups;
                 let first = (block / groups * channels + group * own) * pixels;
                 let from = Matrix::new(&from[first..first + own * pixels], own, pixels, false);
                 let weight = Matrix::new(&weight[group * own * taps..(group + 1) * own * taps], taps, own, true);
-                product(T::ONE, weight, from, T::ZERO, held, &mut io.hands.workspace)?;
+                product(T::ONE, weight, from, T::ZERO, held, (&mut *io.pool, &mut io.hands.workspace))?;
                 let start = (block / groups * filters + group * per_group) * places;
                 fold(held, per_group, &slides, spatial, &mut to[start..start + per_group * places]);
             }

@@ -10,6 +10,7 @@ use bb_runtime::{DataType, Shape, Tensor};
 use smallvec::SmallVec;
 
 use super::elementwise::own;
+use super::gemm::work_of;
 use super::window::{Slides, Window, for_each};
 use crate::fault::{Fault, Outcome};
 use crate::io::{In, Io};
@@ -75,6 +76,8 @@ struct Plan {
     span: usize,
     width: usize,
     lines: Vec<Option<usize>>,
+    /// Of the products and the copies of a run.
+    work: u64,
 }
 
 /// A line of the copy: zeros, then `count` elements of the image from `from` on, then zeros.
@@ -114,6 +117,7 @@ impl Layer {
             self.pack(&weights)?;
         }
         let plan = self.plan.as_ref().ok_or_else(unplanned)?;
+        io.pool.charge(plan.work)?;
         let held = if added.is_some() { 1.0 } else { 0.0 };
         let mut result = match added {
             Some(added) if *added.shape() == plan.result => own(io, added)?,
@@ -245,10 +249,15 @@ impl Plan {
             span: places,
             width: places.max(1),
             lines: vec![Some(0)],
+            work: 0,
         };
         if !plan.plain && places > 0 && taps > 0 {
             plan.lay_out(&slides, spatial, &outputs, pool)?;
         }
+        let product = |a: usize, b: usize| (a as u64).saturating_mul(b as u64);
+        let copied = if plan.plain { 0 } else { product(plan.channels, plan.plane) };
+        let multiplied = work_of(plan.filters, taps, plan.span, DataType::F32);
+        plan.work = product(batch, groups).saturating_mul(multiplied.saturating_add(copied));
         Ok(plan)
     }
 
@@ -286,6 +295,12 @@ impl Plan {
         };
         (self.width, self.step) = (width, last.stride);
         let outer_extents = Axes::from_slice(outer_extents);
+        let (lines, choice_count, kernel_count) =
+            (shape::count(&outer_extents)?, shape::count(&counts)?, shape::count(&kernel)?);
+        let (copies, taps) = (lines.saturating_mul(choice_count), kernel_count.saturating_mul(self.channels));
+        let held =
+            [copies.saturating_mul(size_of::<Copied>()), lines.saturating_mul(16), taps.saturating_mul(8)];
+        pool.admit(held.iter().fold(0, |all: usize, &bytes| all.saturating_add(bytes)))?;
 
         let strides = shape::strides(spatial);
         for_each(&counts, |choice| {

@@ -52,16 +52,13 @@ impl Equation {
             None => {
                 let mut all: Vec<Name> = operands.iter().flatten().copied().collect();
                 all.sort_unstable();
-                let count = |name: &Name| all.iter().filter(|other| *other == name).count();
-                let mut once: Vec<Name> =
-                    all.iter().filter(|name| **name == Name::Ellipsis || count(name) == 1).copied().collect();
-                once.dedup();
-                once
+                let runs = all.chunk_by(|a, b| a == b);
+                runs.filter(|run| run[0] == Name::Ellipsis || run.len() == 1).map(|run| run[0]).collect()
             }
         };
-        let known = result
-            .iter()
-            .all(|name| *name == Name::Ellipsis || operands.iter().flatten().any(|held| held == name));
+        let mut named: Vec<Name> = operands.iter().flatten().copied().collect();
+        named.sort_unstable();
+        let known = result.iter().all(|name| *name == Name::Ellipsis || named.binary_search(name).is_ok());
         let mut sorted = result.clone();
         sorted.sort_unstable();
         sorted.dedup();
@@ -150,6 +147,7 @@ struct Labelled<T> {
 impl<T: Number + ndarray::LinalgScalar> Labelled<T> {
     /// The elements of a tensor in the order of `to`; axes that `to` lacks are summed over.
     fn arranged(
+        io: &mut Io<'_, '_>,
         tensor: &[T],
         own: &[usize],
         labels: &[Label],
@@ -177,6 +175,8 @@ impl<T: Number + ndarray::LinalgScalar> Labelled<T> {
         let (shape_steps, sum_steps): (Axes, Axes) =
             (to.iter().map(step).collect(), rest.iter().map(step).collect());
         let count = shape::count(&shape)?;
+        io.charge([count, shape::count(&sums)?.saturating_add(4), 4])?;
+        io.reserve(count, size_of::<T>())?;
         let mut elements = vec![T::ZERO; count];
         let outer = Walk::new(&shape, [&shape::strides(&shape), &shape_steps]);
         let inner = Walk::new(&sums, [&sum_steps]);
@@ -217,7 +217,7 @@ fn contract<T: Number + ndarray::LinalgScalar>(
         let from = tensor.as_slice::<T>()?;
         let Some(left) = held.take() else {
             let to: Vec<Label> = unique(labels).into_iter().filter(|label| wanted_later(at, label)).collect();
-            held = Some(Labelled::arranged(from, tensor.shape(), labels, &to, extents)?);
+            held = Some(Labelled::arranged(io, from, tensor.shape(), labels, &to, extents)?);
             continue;
         };
         let right = unique(labels);
@@ -239,25 +239,32 @@ fn contract<T: Number + ndarray::LinalgScalar>(
         let size = |labels: &[Label]| shape::count(&labels.iter().map(find).collect::<Vec<_>>());
         let (b, m, k, n) = (size(&batch)?, size(&rows)?, size(&summed)?, size(&columns)?);
         let order = |parts: [&[Label]; 3]| parts.concat();
-        let a = widened(&left, &order([&batch, &rows, &summed]), extents)?;
-        let c =
-            Labelled::arranged(from, tensor.shape(), labels, &order([&batch, &summed, &columns]), extents)?;
-        let c = widened(&c, &c.labels, extents)?;
+        let a = widened(io, &left, &order([&batch, &rows, &summed]), extents)?;
+        let c = Labelled::arranged(
+            io,
+            from,
+            tensor.shape(),
+            labels,
+            &order([&batch, &summed, &columns]),
+            extents,
+        )?;
+        let c = widened(io, &c, &c.labels, extents)?;
         let count = shape::count(&[b, m, n])?;
-        io.pool.admit(count.saturating_mul(size_of::<T>()))?;
+        io.reserve(count, size_of::<T>())?;
+        io.charge([b, 16])?;
         let mut elements = vec![T::ZERO; count];
         if count > 0 && k > 0 {
             for (at, to) in elements.chunks_exact_mut(m * n).enumerate() {
                 let a = Matrix::new(&a.elements[at * m * k..][..m * k], m, k, false);
                 let c = Matrix::new(&c.elements[at * k * n..][..k * n], k, n, false);
-                product(T::ONE, a, c, T::ZERO, to, &mut io.hands.workspace)?;
+                product(T::ONE, a, c, T::ZERO, to, (&mut *io.pool, &mut io.hands.workspace))?;
             }
         }
         let labels = order([&batch, &rows, &columns]);
         held = Some(Labelled { extents: labels.iter().map(find).collect(), labels, elements });
     }
     let Some(held) = held else { return Err(Fault::shape("an equation needs an operand")) };
-    let all = widened(&held, result, extents)?;
+    let all = widened(io, &held, result, extents)?;
     let mut tensor = io.alloc(T::DTYPE, &Shape::new(&all.extents))?;
     tensor.make_mut::<T>()?.copy_from_slice(&all.elements);
     Ok(tensor)
@@ -265,6 +272,7 @@ fn contract<T: Number + ndarray::LinalgScalar>(
 
 /// The elements in another order of axes, each with its full extent.
 fn widened<T: Number + ndarray::LinalgScalar>(
+    io: &mut Io<'_, '_>,
     from: &Labelled<T>,
     to: &[Label],
     extents: &[(Label, usize)],
@@ -280,7 +288,10 @@ fn widened<T: Number + ndarray::LinalgScalar>(
             _ => 0,
         })
         .collect();
-    let mut elements = vec![T::ZERO; shape::count(&shape)?];
+    let count = shape::count(&shape)?;
+    io.charge([count, 4])?;
+    io.reserve(count, size_of::<T>())?;
+    let mut elements = vec![T::ZERO; count];
     Walk::new(&shape, [&shape::strides(&shape), &steps])
         .each(|[at, begin]| elements[at] = from.elements[begin]);
     Ok(Labelled { labels: to.to_vec(), extents: shape, elements })

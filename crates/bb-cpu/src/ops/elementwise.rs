@@ -208,6 +208,7 @@ fn binary_in_place<T: Number>(
             && tensor.buffer_mut().unique_mut().is_some()
         {
             let (to, from) = (tensor.make_mut::<T>()?, b.as_slice::<T>()?);
+            io.pool.charge(to.len() as u64)?;
             if same {
                 simd::update(to, from, f);
             } else if let [scalar] = *from {
@@ -221,6 +222,7 @@ fn binary_in_place<T: Number>(
             && tensor.buffer_mut().unique_mut().is_some()
         {
             let (to, from) = (tensor.make_mut::<T>()?, a.as_slice::<T>()?);
+            io.pool.charge(to.len() as u64)?;
             if same {
                 simd::update(to, from, |y, x| f(x, y));
             } else if let [scalar] = *from {
@@ -367,10 +369,13 @@ fn unary_float(op: Unary) -> Outcome<Kernel> {
 fn pow() -> Kernel {
     Kernel::new(|io| {
         let (base, exponent) = (io.input(0)?, io.input(1)?);
+        let is_square =
+            base.dtype() == DataType::F32 && exponent.element_count() == 1 && scalar(exponent)? == 2.0;
+        if !is_square {
+            io.charge([shape::count(&shape::broadcast(base.shape(), exponent.shape())?)?, 32])?;
+        }
         let result = match base.dtype() {
-            DataType::F32 if exponent.element_count() == 1 && scalar(exponent)? == 2.0 => {
-                binary_new::<f32, f32>(io, base, base, |x, _| x * x)?
-            }
+            DataType::F32 if is_square => binary_new::<f32, f32>(io, base, base, |x, _| x * x)?,
             DataType::F32 | DataType::F64 => {
                 let wide = super::cast::convert(io.pool, exponent, base.dtype())?;
                 let result = by_float!(base.dtype(), T => binary_new::<T, T>(io, base, &wide, T::powf))?;

@@ -8,6 +8,7 @@ use super::{Entry, Kernel, op};
 use crate::fault::{Fault, Outcome};
 use crate::io::{Io, Workspace};
 use crate::node::NodeDef;
+use crate::pool::Pool;
 use crate::product::{Added, Product, is_small};
 use crate::shape::{self, Walk};
 use crate::simd;
@@ -43,16 +44,17 @@ impl<'a, T> Matrix<'a, T> {
     }
 }
 
-/// `to = alpha · a · b + beta · to`, all row-major.
+/// `to = alpha · a · b + beta · to`, all row-major; its multiplications are counted as work first.
 pub(crate) fn product<T: Number + LinalgScalar>(
     alpha: T,
     a: Matrix<'_, T>,
     b: Matrix<'_, T>,
     beta: T,
     to: &mut [T],
-    workspace: &mut Workspace,
+    (pool, workspace): (&mut Pool, &mut Workspace),
 ) -> Outcome {
     let (rows, columns) = (a.rows, b.columns);
+    pool.charge(work_of(rows, a.columns, columns, T::DTYPE))?;
     if a.columns != b.rows {
         return Err(Fault::shape(format!("{} columns times {} rows", a.columns, b.rows)));
     }
@@ -86,6 +88,12 @@ fn wrapping_product<T: Number>(
             }
         }
     }
+}
+
+/// The work of a product: vectors take sixteen multiplications of `f32` in the time of one operation.
+pub(crate) fn work_of(m: usize, k: usize, n: usize, dtype: DataType) -> u64 {
+    let all = [k, n].into_iter().fold(m as u64, |all, extent| all.saturating_mul(extent as u64));
+    (all / if dtype == DataType::F32 { 16 } else { 2 }).saturating_add(16)
 }
 
 /// Computes [`product`] without a copy of the factors, where that is faster; `false` where it is not.
@@ -196,6 +204,7 @@ fn gemm(node: &NodeDef<'_>) -> Outcome<Kernel> {
             && a.dtype() == DataType::F32
             && is_small(k, n)
         {
+            io.pool.charge(work_of(m, k, n, DataType::F32))?;
             let product = Product {
                 alpha,
                 a: a.as_slice()?,
@@ -229,7 +238,7 @@ fn gemm(node: &NodeDef<'_>) -> Outcome<Kernel> {
                 }
             };
             let (a, b) = (Matrix::new(a.as_slice::<T>()?, m, k, trans_a), Matrix::new(b.as_slice::<T>()?, k, n, trans_b));
-            product(T::from_f64(f64::from(alpha)), a, b, beta, to, &mut io.hands.workspace)
+            product(T::from_f64(f64::from(alpha)), a, b, beta, to, (&mut *io.pool, &mut io.hands.workspace))
         })?;
         io.emit(0, result);
         Ok(())
@@ -320,7 +329,7 @@ pub(crate) fn multiply(io: &mut Io<'_, '_>, a: &Tensor, b: &Tensor) -> Outcome<T
             // One right factor for all: the batch is more rows.
             let rows = shape::count(a_batch)? * m;
             let (a, b) = (Matrix::new(a, rows, k, false), Matrix::new(b, k, n, false));
-            product(T::ONE, a, b, T::ZERO, to, &mut io.hands.workspace)
+            product(T::ONE, a, b, T::ZERO, to, (&mut *io.pool, &mut io.hands.workspace))
         } else {
             let walk = Walk::new(
                 &batch,
@@ -330,13 +339,15 @@ pub(crate) fn multiply(io: &mut Io<'_, '_>, a: &Tensor, b: &Tensor) -> Outcome<T
                     &shape::broadcast_strides(b_batch, &batch)?,
                 ],
             );
+            // The products count themselves, their number counts here.
+            io.charge([shape::count(&batch)?, 4])?;
             let mut done = Ok(());
             walk.each(|[o, i, j]| {
                 if done.is_ok() {
                     let a = Matrix::new(&a[i * m * k..(i + 1) * m * k], m, k, false);
                     let b = Matrix::new(&b[j * k * n..(j + 1) * k * n], k, n, false);
                     let to = &mut to[o * m * n..(o + 1) * m * n];
-                    done = product(T::ONE, a, b, T::ZERO, to, &mut io.hands.workspace);
+                    done = product(T::ONE, a, b, T::ZERO, to, (&mut *io.pool, &mut io.hands.workspace));
                 }
             });
             done

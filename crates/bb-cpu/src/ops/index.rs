@@ -39,6 +39,8 @@ fn gather(node: &NodeDef<'_>) -> Outcome<Kernel> {
         let extent = own[axis];
         let extents: Shape =
             own[..axis].iter().chain(indices.shape().iter()).chain(&own[axis + 1..]).copied().collect();
+        io.charge([indices.element_count(), 4])?;
+        io.reserve(indices.element_count(), 2 * size_of::<i64>())?;
         let places =
             read_ints(indices)?.iter().map(|&index| place(index, extent)).collect::<Outcome<Vec<_>>>()?;
         let mut result = io.alloc(data.dtype(), &extents)?;
@@ -54,7 +56,8 @@ fn gather(node: &NodeDef<'_>) -> Outcome<Kernel> {
         }
         io.emit(0, result);
         Ok(())
-    }))
+    })
+    .reads_little())
 }
 
 /// For each element of a tensor of shape `extents`, the offset of its line along `axis` in one of shape `own`.
@@ -85,6 +88,8 @@ fn gather_elements(node: &NodeDef<'_>) -> Outcome<Kernel> {
         let own = shape::strides(data.shape());
         let extents = indices.shape();
         let positions = shape::strides(extents);
+        io.charge([indices.element_count(), 4, extents.rank().max(1)])?;
+        io.reserve(indices.element_count(), size_of::<i64>())?;
         let list = read_ints(indices)?;
         let mut result = io.alloc(data.dtype(), extents)?;
         by_width!(data.dtype(), T => {
@@ -175,6 +180,8 @@ fn scatter_elements(node: &NodeDef<'_>) -> Outcome<Kernel> {
         let own = shape::strides(data.shape());
         let extents = indices.shape();
         let positions = shape::strides(extents);
+        io.charge([indices.element_count(), 4, extents.rank().max(1)])?;
+        io.reserve(indices.element_count(), size_of::<i64>())?;
         let list = read_ints(indices)?;
         let mut result = copy_of(io, data)?;
         write(&mut result, updates, join, |at| {
@@ -188,7 +195,12 @@ fn scatter_elements(node: &NodeDef<'_>) -> Outcome<Kernel> {
 }
 
 /// Where each index tuple points: tuples, offsets in elements, elements a slice.
-fn tuples(data: &Tensor, indices: &Tensor, batch: usize) -> Outcome<(Vec<usize>, usize)> {
+fn tuples(
+    io: &mut Io<'_, '_>,
+    data: &Tensor,
+    indices: &Tensor,
+    batch: usize,
+) -> Outcome<(Vec<usize>, usize)> {
     let (own, shape) = (data.shape(), indices.shape());
     let Some(&width) = shape.last() else { return Err(Fault::shape("indices need an axis")) };
     if batch >= shape.rank()
@@ -202,9 +214,12 @@ fn tuples(data: &Tensor, indices: &Tensor, batch: usize) -> Outcome<(Vec<usize>,
     let run = shape::count(&own[batch + width..])?;
     let per_batch = shape::count(&shape[batch..shape.rank() - 1])?;
     let batch_size = shape::count(&own[batch..])?;
-    let list = read_ints(indices)?;
     let tuple_count = shape::count(&shape[..shape.rank() - 1])?;
-    let mut offsets = Vec::with_capacity(tuple_count.min(list.len().max(1)));
+    io.charge([tuple_count, 4, width.max(1)])?;
+    io.reserve(tuple_count, size_of::<usize>())?;
+    io.reserve(indices.element_count(), size_of::<i64>())?;
+    let list = read_ints(indices)?;
+    let mut offsets = Vec::with_capacity(tuple_count);
     for tuple in 0..tuple_count {
         let mut offset = tuple.checked_div(per_batch).unwrap_or(0) * batch_size;
         for axis in 0..width {
@@ -219,7 +234,7 @@ fn gather_nd(node: &NodeDef<'_>) -> Outcome<Kernel> {
     let batch = shape::extent(node.int_or("batch_dims", 0))?;
     Ok(Kernel::new(move |io| {
         let (data, indices) = (io.input(0)?, io.input(1)?);
-        let (offsets, run) = tuples(data, indices, batch)?;
+        let (offsets, run) = tuples(io, data, indices, batch)?;
         let width = indices.shape().last().copied().unwrap_or(0);
         let extents: Shape = indices.shape()[..indices.shape().rank() - 1]
             .iter()
@@ -248,11 +263,12 @@ fn scatter_nd(node: &NodeDef<'_>) -> Outcome<Kernel> {
         if updates.dtype() != data.dtype() {
             return Err(Fault::Type(updates.dtype()));
         }
-        let (offsets, run) = tuples(data, indices, 0)?;
+        let (offsets, run) = tuples(io, data, indices, 0)?;
         if updates.element_count() != offsets.len() * run {
             return Err(Fault::shape("updates do not fill the slices that indices name"));
         }
         let mut result = copy_of(io, data)?;
+        io.charge([updates.element_count(), 2])?;
         write(&mut result, updates, join, |at| Ok(offsets[at / run] + at % run))?;
         io.emit(0, result);
         Ok(())
@@ -264,6 +280,7 @@ fn non_zero() -> Kernel {
     Kernel::new(|io| {
         let input = io.input(0)?;
         let dtype = if input.dtype() == DataType::Bool { DataType::U8 } else { input.dtype() };
+        io.reserve(input.element_count(), size_of::<usize>())?;
         let found: Vec<usize> = by_number!(dtype, T => {
             let all = input.as_slice::<T>()?.iter().enumerate();
             Ok(all.filter(|(_, element)| **element != T::ZERO).map(|(at, _)| at).collect())

@@ -310,6 +310,7 @@ fn concat(node: &NodeDef<'_>) -> Outcome<Kernel> {
             parts.push(part);
         }
         let outer = shape::count(&extents[..axis])?;
+        io.charge([outer, parts.len(), 4])?;
         let mut result = io.alloc(first.dtype(), &Shape::from(extents))?;
         let to = result.buffer_mut().make_mut();
         let mut at = 0;
@@ -346,6 +347,7 @@ fn split(node: &NodeDef<'_>) -> Outcome<Kernel> {
                 (0..part_count).map(|part| length.min(extent.saturating_sub(part * length))).collect()
             }
         };
+        io.charge([shape::count(&input.shape()[..axis])?, part_count])?;
         let total = lengths.iter().try_fold(0_usize, |sum, &length| sum.checked_add(length));
         if lengths.len() != part_count || total != Some(extent) {
             return Err(Fault::shape(format!("parts {lengths:?} of axis {axis} into {part_count} outputs")));
@@ -376,7 +378,7 @@ fn slice_by_attributes(node: &NodeDef<'_>) -> Outcome<Kernel> {
     let starts = node.ints("starts").unwrap_or_default().to_vec();
     let ends = node.ints("ends").unwrap_or_default().to_vec();
     let axes = node.ints("axes").map(<[i64]>::to_vec);
-    Ok(Kernel::new(move |io| cut(io, &starts, &ends, axes.as_deref(), None)))
+    Ok(Kernel::new(move |io| cut(io, &starts, &ends, axes.as_deref(), None)).reads_little())
 }
 
 fn slice() -> Kernel {
@@ -385,6 +387,7 @@ fn slice() -> Kernel {
         let (axes, steps) = (io.optional_ints(3)?, io.optional_ints(4)?);
         cut(io, &starts, &ends, axes.as_deref(), steps.as_deref())
     })
+    .reads_little()
 }
 
 fn cut(
@@ -443,6 +446,7 @@ fn cut(
             gather_strided(from, first as usize, &strides, to, &extents);
         } else {
             // Backwards: the offset of an element wraps, and comes out right modulo the word.
+            io.charge([to.len(), 4, extents.rank()])?;
             let strides: Axes = signed.iter().map(|&stride| stride as usize).collect();
             let positions = shape::strides(&extents);
             for (at, to) in to.iter_mut().enumerate() {

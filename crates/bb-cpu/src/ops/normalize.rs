@@ -187,6 +187,7 @@ fn batch_normalization(node: &NodeDef<'_>) -> Outcome<Kernel> {
             parameters.push(convert(io.pool, parameter, DataType::F64)?);
         }
         let mut result = io.alloc(input.dtype(), input.shape())?;
+        io.reserve(channels, 2 * size_of::<f64>())?;
         let (mut means, mut variances) = (Vec::with_capacity(channels), Vec::with_capacity(channels));
         by_float!(input.dtype(), T => {
             let (from, to) = (input.as_slice::<T>()?, result.make_mut::<T>()?);
@@ -285,6 +286,7 @@ fn lrn(node: &NodeDef<'_>) -> Outcome<Kernel> {
             return Err(Fault::shape("a batch and a channel axis are expected"));
         };
         let inner = shape::count(rest)?;
+        io.charge([input.element_count(), size.min(channels).saturating_add(8)])?;
         let mut result = io.alloc(input.dtype(), input.shape())?;
         by_float!(input.dtype(), T => {
             let (from, to) = (input.as_slice::<T>()?, result.make_mut::<T>()?);

@@ -109,6 +109,8 @@ fn compress(node: &NodeDef<'_>) -> Outcome<Kernel> {
                 )
             }
         };
+        io.reserve(condition.element_count().min(extent), size_of::<usize>())?;
+        io.charge([outer, condition.element_count().min(extent)])?;
         let chosen: Vec<usize> = condition
             .as_slice::<u8>()?
             .iter()
@@ -237,6 +239,13 @@ fn pad(node: &NodeDef<'_>) -> Outcome<Kernel> {
                 super::cast::convert(io.pool, &zero, input.dtype())?
             }
         };
+        if result.as_bytes().is_empty() {
+            io.emit(0, result);
+            return Ok(());
+        }
+        let places = extents.iter().fold(0, |all: usize, &extent| all.saturating_add(extent));
+        io.reserve(places, size_of::<usize>())?;
+        io.charge([result.element_count(), 2, rank.max(1)])?;
         // For each axis, where each place of the result is read from; `usize::MAX` is the value.
         let mut sources: Vec<Vec<usize>> = Vec::with_capacity(rank);
         for axis in 0..rank {
@@ -336,6 +345,8 @@ fn top_k(node: &NodeDef<'_>) -> Outcome<Kernel> {
         let extents = Shape::from(extents);
         let (mut values, mut places) = (io.alloc(input.dtype(), &extents)?, io.alloc(DataType::I64, &extents)?);
         let lines = input.element_count().checked_div(count).unwrap_or(0);
+        io.reserve(count, 2 * size_of::<usize>())?;
+        io.charge([lines, count, 2 * sort_depth(count)])?;
         by_number!(input.dtype(), T => {
             let (from, values, places) = (input.as_slice::<T>()?, values.make_mut::<T>()?, places.make_mut::<i64>()?);
             let mut order: Vec<usize> = Vec::with_capacity(count);
@@ -361,6 +372,11 @@ fn top_k(node: &NodeDef<'_>) -> Outcome<Kernel> {
         Ok(())
     })
     .via_f32())
+}
+
+/// How often a sort of `count` items looks at each.
+fn sort_depth(count: usize) -> usize {
+    count.checked_ilog2().unwrap_or(0) as usize + 1
 }
 
 fn trilu(node: &NodeDef<'_>) -> Outcome<Kernel> {
@@ -399,14 +415,20 @@ fn unique(node: &NodeDef<'_>) -> Outcome<Kernel> {
             None => (1, input.element_count(), 1),
             Some(axis) => (shape::count(&own[..axis])?, own[axis], shape::count(&own[axis + 1..])?),
         };
+        // A group has its members in memory of their own.
+        io.reserve(count, 16 * size_of::<usize>())?;
+        io.charge([outer, count, inner.saturating_add(4), 2 * sort_depth(count)])?;
         let (first_of, place_of, counts, result) = by_number!(input.dtype(), T => {
             let from = input.as_slice::<T>()?;
             let slice = |at: usize| (0..outer).flat_map(move |block| {
                 let first = (block * count + at) * inner;
                 from[first..first + inner].iter()
             });
+            // NaN comes last.
+            let one = |a: &T, b: &T| a.partial_cmp(b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()));
             let compare = |a: usize, b: usize| {
-                slice(a).partial_cmp(slice(b)).unwrap_or(std::cmp::Ordering::Equal)
+                let unequal = slice(a).zip(slice(b)).map(|(a, b)| one(a, b)).find(|order| order.is_ne());
+                unequal.unwrap_or(std::cmp::Ordering::Equal)
             };
             let mut order: Vec<usize> = (0..count).collect();
             order.sort_by(|&a, &b| compare(a, b).then(a.cmp(&b)));

@@ -81,6 +81,7 @@ fn col_to_image(node: &NodeDef<'_>) -> Outcome<Kernel> {
         let extents: Shape = [batch, channels].into_iter().chain(spatial.iter().copied()).collect();
         let mut result = io.alloc(input.dtype(), &extents)?;
         let (strides, pixels) = (shape::strides(&spatial), shape::count(&spatial)?);
+        io.pool.charge(super::window::work(batch * channels, &slides))?;
         by_float!(input.dtype(), T => {
             let (from, to) = (input.as_slice::<T>()?, result.make_mut::<T>()?);
             to.fill(T::ZERO);
@@ -123,7 +124,8 @@ fn determinant() -> Kernel {
         }
         let extents = Shape::new(outer);
         let count = shape::count(outer)?;
-        io.pool.admit(count.saturating_mul(2 * size_of::<f64>()))?;
+        io.reserve(count, 2 * size_of::<f64>())?;
+        io.charge([count, rows, rows, rows])?;
         let mut matrices = numbers(io, input)?;
         let mut all = vec![1.0; count];
         for (at, result) in all.iter_mut().enumerate() {
@@ -191,6 +193,7 @@ fn max_unpool(node: &NodeDef<'_>) -> Outcome<Kernel> {
         let mut result = io.alloc(input.dtype(), &extents)?;
         let (own, to_strides) = (shape::strides(&inferred), shape::strides(&extents));
         let count = shape::count(&inferred)?;
+        io.charge([input.element_count(), 4, extents.rank()])?;
         by_width!(input.dtype(), T => {
             let (from, to) = (raw::<T>(input)?, raw_mut::<T>(&mut result)?);
             to.fill(0);

@@ -5,7 +5,7 @@ use pulp::{Arch, Simd, WithSimd};
 use smallvec::SmallVec;
 
 use super::types::{Number, by_float, by_number};
-use super::window::{Slide, Slides, Window, for_each};
+use super::window::{self, Slide, Slides, Window, for_each};
 use super::{Entry, Kernel, op};
 use crate::fault::{Fault, Outcome};
 use crate::node::NodeDef;
@@ -66,7 +66,9 @@ fn max_pool(node: &NodeDef<'_>) -> Outcome<Kernel> {
         let outputs: SmallVec<[usize; 3]> = slides.iter().map(|slide| slide.output).collect();
         let shape: Shape = [batch, channels].into_iter().chain(outputs.iter().copied()).collect();
         let mut result = io.alloc(input.dtype(), &shape)?;
+        let planes = batch * channels;
         if input.dtype() == DataType::F32 && !io.wants(1) {
+            io.pool.charge(joins(planes, &slides))?;
             let to = result.make_mut::<f32>()?;
             let mut rows = io.alloc(DataType::F32, &row_shape(&slides)?)?;
             let joined = (rows.make_mut()?, to);
@@ -75,6 +77,7 @@ fn max_pool(node: &NodeDef<'_>) -> Outcome<Kernel> {
             io.emit(0, result);
             return Ok(());
         }
+        io.pool.charge(window::work(planes, &slides))?;
         let mut places = io.alloc(DataType::I64, &shape)?;
         let strides = shape::strides(spatial);
         let pixels = shape::count(spatial)?;
@@ -87,7 +90,7 @@ fn max_pool(node: &NodeDef<'_>) -> Outcome<Kernel> {
         by_number!(input.dtype(), T => {
             let from = input.as_slice::<T>()?;
             let mut to = result.make_mut::<T>()?.iter_mut().zip(places.make_mut::<i64>()?);
-            for plane in 0..batch * channels {
+            for plane in 0..planes {
                 let from = &from[plane * pixels..(plane + 1) * pixels];
                 for_each(&outputs, |place| {
                     let mut best: Option<(T, usize)> = None;
@@ -135,6 +138,7 @@ fn average_pool(node: &NodeDef<'_>) -> Outcome<Kernel> {
         let slides = window.slides(spatial, &kernel)?;
         let outputs: SmallVec<[usize; 3]> = slides.iter().map(|slide| slide.output).collect();
         let shape: Shape = [batch, channels].into_iter().chain(outputs.iter().copied()).collect();
+        io.pool.charge(joins(batch * channels, &slides))?;
         let mut result = io.alloc(DataType::F32, &shape)?;
         let mut shares = io.alloc(DataType::F32, &Shape::new(&outputs))?;
         // One over the elements that each window meets.
@@ -168,6 +172,24 @@ fn row_shape(slides: &Slides) -> Outcome<Shape> {
         span.checked_add(reach)?.max(last.input.checked_add(last.before)?).checked_mul(2)
     });
     Ok(Shape::from([reach.ok_or_else(|| Fault::shape("the windows are larger than memory"))?]))
+}
+
+/// The work of [`join_windows`].
+fn joins(planes: usize, slides: &Slides) -> u64 {
+    let Some((last, outer)) = slides.split_last() else { return planes as u64 };
+    let product = |factors: &mut dyn Iterator<Item = usize>| {
+        factors.fold(1, |all: u64, factor| all.saturating_mul(factor as u64))
+    };
+    let lines = product(&mut outer.iter().map(|slide| slide.output)).saturating_mul(planes as u64);
+    let taps = product(&mut outer.iter().map(|slide| slide.kernel));
+    let (row, width) = (last.input as u64, last.output as u64);
+    let a_tap = row.saturating_add(4 * slides.len() as u64);
+    // Where strides are short there is a window at every column.
+    let columns = width.saturating_mul(last.stride.min(WIDE_STRIDE) as u64);
+    let a_line = taps
+        .saturating_mul(a_tap)
+        .saturating_add((last.kernel as u64).saturating_mul(columns.saturating_add(8)));
+    lines.saturating_mul(a_line.saturating_add(row))
 }
 
 /// Joins the elements that each window meets, line by line: those of the same column first, in memory for two lines.
@@ -320,6 +342,9 @@ fn windows(window: Window, f: impl Fn(&[f64], usize) -> f64 + Send + 'static) ->
         let mut result = io.alloc(input.dtype(), &shape)?;
         let strides = shape::strides(spatial);
         let pixels = shape::count(spatial)?;
+        // Each element that a window meets goes through a function.
+        io.pool.charge(window::work(batch * channels, &slides).saturating_mul(2))?;
+        io.reserve(pixels.min(shape::count(&kernel)?), size_of::<f64>())?;
         by_float!(input.dtype(), T => {
             let from = input.as_slice::<T>()?;
             let mut to = result.make_mut::<T>()?.iter_mut();

@@ -44,8 +44,10 @@ impl Spread {
     }
 
     /// For each element of a tensor, which scale is its own.
-    fn places(&self, extents: &Shape, scales: &Tensor) -> Outcome<Vec<usize>> {
+    fn places(&self, io: &mut Io<'_, '_>, extents: &Shape, scales: &Tensor) -> Outcome<Vec<usize>> {
         let count = shape::count(extents)?;
+        io.reserve(count, size_of::<usize>())?;
+        io.charge([count, 8])?;
         if scales.element_count() == 1 {
             return Ok(vec![0; count]);
         }
@@ -79,7 +81,10 @@ impl Spread {
 }
 
 fn zero_points(io: &mut Io<'_, '_>, zero: Option<&Tensor>, count: usize) -> Outcome<Vec<f64>> {
-    let Some(zero) = zero else { return Ok(vec![0.0; count]) };
+    let Some(zero) = zero else {
+        io.reserve(count, size_of::<f64>())?;
+        return Ok(vec![0.0; count]);
+    };
     if zero.element_count() != count {
         return Err(Fault::shape(format!("{count} scales and {} zero points", zero.element_count())));
     }
@@ -100,7 +105,7 @@ fn quantize(node: &NodeDef<'_>) -> Outcome<Kernel> {
         let dtype = zero.map(Tensor::dtype).or(wanted).unwrap_or(DataType::U8);
         let (least, most) = range(dtype)?;
         let zeros = zero_points(io, zero, scale.element_count())?;
-        let (scales, places) = (numbers(io, scale)?, spread.places(input.shape(), scale)?);
+        let (scales, places) = (numbers(io, scale)?, spread.places(io, input.shape(), scale)?);
         let mut all = numbers(io, input)?;
         for (x, &place) in all.iter_mut().zip(&places) {
             // Divided as the operands' type divides, so that halves are where it puts them.
@@ -123,7 +128,7 @@ fn dequantize(node: &NodeDef<'_>) -> Outcome<Kernel> {
         let (input, scale) = (io.input(0)?, io.input(1)?);
         range(input.dtype())?;
         let zeros = zero_points(io, io.optional(2), scale.element_count())?;
-        let (scales, places) = (numbers(io, scale)?, spread.places(input.shape(), scale)?);
+        let (scales, places) = (numbers(io, scale)?, spread.places(io, input.shape(), scale)?);
         let mut all = numbers(io, input)?;
         for (x, &place) in all.iter_mut().zip(&places) {
             *x = (*x - zeros[place]) * scales[place];

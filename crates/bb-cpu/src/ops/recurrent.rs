@@ -9,6 +9,7 @@ use super::{Entry, Kernel, op};
 use crate::fault::{Fault, Outcome};
 use crate::io::{Io, Workspace};
 use crate::node::NodeDef;
+use crate::pool::Pool;
 use crate::shape;
 
 pub(super) const OPS: &[Entry] = &[
@@ -148,6 +149,11 @@ impl Layer {
                 "weights of {directions} directions and {hidden} cells do not fit"
             )));
         }
+        io.reserve(batch, size_of::<usize>())?;
+        io.reserve(shape::count(&[directions, batch, hidden])?, 2 * size_of::<T>())?;
+        io.reserve(rows, 3 * size_of::<T>())?;
+        // Products count themselves; each gate of each cell is a function of its own beside them.
+        io.charge([steps, directions, batch, rows.saturating_add(1), 8])?;
         let lengths: Vec<usize> = match io.optional_ints(4)? {
             None => vec![steps; batch],
             Some(lengths) => lengths.iter().map(|&length| shape::extent(length)).collect::<Outcome<_>>()?,
@@ -202,7 +208,8 @@ impl Layer {
             };
             let own = direction * batch * hidden..(direction + 1) * batch * hidden;
             let place = (direction, directions);
-            self.run_direction(&job, &mut h[own.clone()], &mut c[own], y.make_mut::<T>()?, place)?;
+            let states = (&mut h[own.clone()], &mut c[own]);
+            self.run_direction(&job, states, y.make_mut::<T>()?, place, io.pool)?;
         }
         let y = Tensor::from_buffer(T::DTYPE, [steps, directions, batch, hidden], y.into_buffer())?;
         let y = if self.batch_first { super::layout::permute(io, &y, Some(&[2, 0, 1, 3]))? } else { y };
@@ -222,14 +229,14 @@ impl Layer {
     fn run_direction<T: Float + LinalgScalar>(
         &self,
         job: &Direction<'_, T>,
-        h: &mut [T],
-        c: &mut [T],
+        (h, c): (&mut [T], &mut [T]),
         y: &mut [T],
         (direction, directions): (usize, usize),
+        pool: &mut Pool,
     ) -> Outcome {
         let &Direction { batch, hidden, inputs, .. } = job;
         let rows = self.cell.gates() * hidden;
-        let (mut wx, mut rh) = (vec![T::ZERO; batch * rows], vec![T::ZERO; batch * rows]);
+        let (mut wx, mut rh) = (vec![T::ZERO; rows], vec![T::ZERO; rows]);
         let (mut next, mut scratch) = (vec![T::ZERO; hidden], Workspace::default());
         for step in 0..job.steps {
             // Rows of a batch may end early, so that each runs backwards from its own end.
@@ -239,24 +246,18 @@ impl Layer {
                 }
                 let time = if job.backwards { job.lengths[row] - 1 - step } else { step };
                 let x = &job.x[(time * batch + row) * inputs..(time * batch + row + 1) * inputs];
-                let (wx, rh) = (&mut wx[..rows], &mut rh[..rows]);
+                let (wx, rh) = (&mut wx[..], &mut rh[..]);
                 let matrix = |weights, columns| Matrix::new(weights, columns, rows, true);
-                product(
-                    T::ONE,
-                    Matrix::new(x, 1, inputs, false),
-                    matrix(job.w, inputs),
-                    T::ZERO,
-                    wx,
-                    &mut scratch,
-                )?;
+                let left = Matrix::new(x, 1, inputs, false);
+                product(T::ONE, left, matrix(job.w, inputs), T::ZERO, wx, (&mut *pool, &mut scratch))?;
                 let own = row * hidden..(row + 1) * hidden;
-                let held = Matrix::new(&h[own.clone()], 1, hidden, false);
-                product(T::ONE, held, matrix(job.r, hidden), T::ZERO, rh, &mut scratch)?;
+                let left = Matrix::new(&h[own.clone()], 1, hidden, false);
+                product(T::ONE, left, matrix(job.r, hidden), T::ZERO, rh, (&mut *pool, &mut scratch))?;
                 if let Some(bias) = job.bias {
                     wx.iter_mut().zip(&bias[..rows]).for_each(|(x, &bias)| *x = *x + bias);
                     rh.iter_mut().zip(&bias[rows..]).for_each(|(x, &bias)| *x = *x + bias);
                 }
-                let held = (&mut *next, &mut scratch);
+                let held = (&mut *next, &mut *pool, &mut scratch);
                 self.cell_step(job, wx, rh, &mut h[own.clone()], &mut c[own.clone()], held)?;
                 let to = ((time * directions + direction) * batch + row) * hidden;
                 y[to..to + hidden].copy_from_slice(&h[own]);
@@ -273,7 +274,7 @@ impl Layer {
         rh: &[T],
         h: &mut [T],
         c: &mut [T],
-        (next, scratch): (&mut [T], &mut Workspace),
+        (next, pool, scratch): (&mut [T], &mut Pool, &mut Workspace),
     ) -> Outcome {
         let n = job.hidden;
         let (low, high) = (T::of(f64::from(-self.clip)), T::of(f64::from(self.clip)));
@@ -317,7 +318,14 @@ impl Layer {
                 } else {
                     let reset: Vec<T> = (0..n).map(|at| gate(1, at) * h[at]).collect();
                     let weights = Matrix::new(&job.r[2 * n * n..3 * n * n], n, n, true);
-                    product(T::ONE, Matrix::new(&reset, 1, n, false), weights, T::ZERO, next, scratch)?;
+                    product(
+                        T::ONE,
+                        Matrix::new(&reset, 1, n, false),
+                        weights,
+                        T::ZERO,
+                        next,
+                        (pool, scratch),
+                    )?;
                     for (at, next) in next.iter_mut().enumerate() {
                         let bias = job.bias.map_or(T::ZERO, |bias| bias[5 * n + at]);
                         *next = g(clip(wx[2 * n + at] + *next + bias));

@@ -137,6 +137,13 @@ impl Resampling {
             if same && self.coordinates != Coordinates::TfCropAndResize {
                 continue;
             }
+            // Without antialias there are four at most; with it about four for each element that the axis shrinks by.
+            let each = if self.antialias { (4.0 / target.scale.clamp(1e-9, 1.0)) as usize + 6 } else { 4 };
+            let held = size_of::<Taps>() + 2 * each.saturating_mul(size_of::<(usize, f64)>());
+            io.reserve(target.output, held)?;
+            let rest =
+                shape::count(&wide.shape()[..axis])?.saturating_mul(shape::count(&wide.shape()[axis + 1..])?);
+            io.charge([target.output, each, rest.saturating_add(16)])?;
             let taps: Vec<Taps> = (0..target.output).map(|place| self.taps(target, place as f64)).collect();
             let next = self.apply(io, &wide, axis, &taps)?;
             io.pool.put(std::mem::replace(&mut wide, next));

@@ -142,10 +142,14 @@ fn grid_sample(node: &NodeDef<'_>) -> Outcome<Kernel> {
         }
         let extents: Shape = [batch, channels].into_iter().chain(outputs.iter().copied()).collect();
         let count = shape::count(&extents)?;
-        io.pool.admit(count.saturating_mul(size_of::<f64>()))?;
+        io.reserve(count, size_of::<f64>())?;
         let (pixels, places) = (numbers(io, input)?, numbers(io, grid)?);
         let (size, cells) = (shape::count(spatial)?, shape::count(outputs)?);
         let strides = shape::strides(spatial);
+        let width = if reader.mode == Mode::Cubic { 4_usize } else { 2 };
+        let each =
+            u32::try_from(axes).map_or(usize::MAX, |axes| width.saturating_pow(axes)).saturating_mul(4);
+        io.charge([batch, cells, channels.saturating_add(axes).saturating_add(1), each])?;
         let mut all = vec![0.0; count];
         let mut taps: SmallVec<[Taps; 3]> = SmallVec::new();
         for place in 0..batch * cells {
@@ -187,10 +191,11 @@ fn affine_grid(node: &NodeDef<'_>) -> Outcome<Kernel> {
         }
         let extents: Shape = [batch].into_iter().chain(spatial.iter().copied()).chain([axes]).collect();
         let count = shape::count(&extents)?;
-        io.pool.admit(count.saturating_mul(size_of::<f64>()))?;
+        io.reserve(count, size_of::<f64>())?;
         let matrices = numbers(io, theta)?;
         let cells = shape::count(spatial)?;
         let strides = shape::strides(spatial);
+        io.charge([count, 4, axes])?;
         let mut all = Vec::with_capacity(count);
         for place in 0..batch * cells {
             let matrix = &matrices[place / cells * rows * columns..][..rows * columns];
@@ -243,7 +248,7 @@ fn deform_conv(node: &NodeDef<'_>) -> Outcome<Kernel> {
         }
         let extents = Shape::from([batch, filters, rows, columns]);
         let count = shape::count(&extents)?;
-        io.pool.admit(count.saturating_mul(size_of::<f64>()))?;
+        io.reserve(count, size_of::<f64>())?;
         let (pixels, weights, moves) = (numbers(io, input)?, numbers(io, weight)?, numbers(io, offset)?);
         let optional = |io: &mut crate::io::Io<'_, '_>, tensor: Option<&Tensor>| {
             tensor.map(|held| numbers(io, held)).transpose()
@@ -251,6 +256,14 @@ fn deform_conv(node: &NodeDef<'_>) -> Outcome<Kernel> {
         let (bias, mask) = (optional(io, bias)?, optional(io, mask)?);
         let mut all = vec![0.0; count];
         let (cells, size) = (rows * columns, height * width);
+        let each = (filters / groups).saturating_add(32);
+        io.charge([
+            batch,
+            cells.saturating_add(1),
+            channels.saturating_add(1),
+            taps.saturating_add(1),
+            each,
+        ])?;
         let (filters_a_group, channels_a_move) = (filters / groups, (channels / offset_groups).max(1));
         for image in 0..if count == 0 { 0 } else { batch } {
             for cell in 0..cells {

@@ -88,6 +88,13 @@ fn inverse_in_single(signal: &[Complex]) -> Vec<Complex> {
     transform(&single, true).into_iter().map(|x| x.map(f64::from)).collect()
 }
 
+/// The work of [`transform`]: halving down to the odd factor, and there all pairs.
+fn transform_work(length: usize) -> usize {
+    let halvings = length.checked_ilog2().unwrap_or(0) as usize;
+    let odd = if length == 0 { 0 } else { length >> length.trailing_zeros() };
+    length.saturating_add(1).saturating_mul(odd.saturating_add(16 * (halvings + 1)))
+}
+
 /// Refuses lengths whose transform would take longer than anybody waits.
 fn check_length(length: usize) -> Outcome {
     let odd = if length == 0 { 0 } else { length >> length.trailing_zeros() };
@@ -134,10 +141,11 @@ fn dft(node: &NodeDef<'_>) -> Outcome<Kernel> {
         extents[own.rank() - 1] = if is_real { 1 } else { 2 };
         let extents = Shape::from(extents);
         let count = shape::count(&extents)?;
-        io.pool.admit(count.max(length).saturating_mul(8 * size_of::<f64>()))?;
+        io.reserve(count.max(length), 8 * size_of::<f64>())?;
         let from = numbers(io, input)?;
         let inner = shape::count(&own[axis + 1..own.rank() - 1])?;
         let outer = shape::count(&own[..axis])?;
+        io.charge([outer, inner, transform_work(length)])?;
         let mut all = vec![0.0; count];
         let to_parts = if is_real { 1 } else { 2 };
         for line in 0..outer * inner {
@@ -204,8 +212,9 @@ fn stft(node: &NodeDef<'_>) -> Outcome<Kernel> {
         let (frames, kept) = ((samples - length) / step + 1, if onesided { length / 2 + 1 } else { length });
         let extents = Shape::from([batch, frames, kept, 2]);
         let count = shape::count(&extents)?;
-        io.pool.admit(count.saturating_mul(2 * size_of::<f64>()))?;
+        io.reserve(count.saturating_add(length.saturating_mul(6)), size_of::<f64>())?;
         let from = numbers(io, input)?;
+        io.charge([batch, frames, transform_work(length)])?;
         let mut all = Vec::with_capacity(count);
         for at in 0..batch * frames {
             let begin = (at / frames * samples + at % frames * step) * parts;
@@ -245,7 +254,8 @@ fn window(node: &NodeDef<'_>, terms: &'static [f64]) -> Outcome<Kernel> {
     let periodic = node.int_or("periodic", 1) != 0;
     Ok(Kernel::new(move |io| {
         let size = shape::extent(only(io, 0)?.ok_or_else(|| Fault::shape("a size is needed"))?)?;
-        io.pool.admit(size.saturating_mul(size_of::<f64>()))?;
+        io.reserve(size, size_of::<f64>())?;
+        io.charge([size, 8, terms.len()])?;
         let period = if periodic { size } else { size.saturating_sub(1) }.max(1) as f64;
         let at = |index: usize| -> f64 {
             let turn = 2.0 * std::f64::consts::PI * index as f64 / period;
@@ -269,7 +279,8 @@ fn mel_weight_matrix(node: &NodeDef<'_>) -> Outcome<Kernel> {
         let bins = length / 2 + 1;
         let extents = Shape::from([bins, bands]);
         let count = shape::count(&extents)?;
-        io.pool.admit(count.saturating_mul(size_of::<f64>()))?;
+        io.reserve(count, size_of::<f64>())?;
+        io.charge([bands, 32])?;
         let mel = |hertz: f64| 2595.0 * libm::log1p(hertz / 700.0) / std::f64::consts::LN_10;
         let step = (mel(high) - mel(low)) / (bands as f64 + 2.0);
         let bin = |band: usize| {

@@ -36,6 +36,7 @@ fn causal_conv(node: &NodeDef<'_>) -> Outcome<Kernel> {
         if filters != channels || taps == 0 || !past_fits || bias.is_some_and(|bias| bias.element_count() != channels) {
             return Err(Fault::shape("weights, bias or state do not fit the channels"));
         }
+        io.charge([batch, channels, length, taps])?;
         let mut result = io.alloc(input.dtype(), input.shape())?;
         let mut state = io.alloc(input.dtype(), &Shape::from([batch, channels, before]))?;
         by_float!(input.dtype(), T => {
@@ -119,7 +120,8 @@ fn linear_attention(node: &NodeDef<'_>) -> Outcome<Kernel> {
         let state_shape = Shape::from([batch, kv_heads, size, v_size]);
         let result_shape = Shape::from([batch, rows, q_heads * v_size]);
         let (state_count, result_count) = (shape::count(&state_shape)?, shape::count(&result_shape)?);
-        io.pool.admit((state_count + result_count).saturating_mul(size_of::<f64>()))?;
+        io.reserve(state_count.saturating_add(result_count), size_of::<f64>())?;
+        io.charge([batch, q_heads, rows, size.saturating_add(4), v_size.saturating_add(4), 4])?;
         let wide = |io: &mut crate::io::Io<'_, '_>, held: Option<&Tensor>| {
             held.map(|held| numbers(io, held)).transpose()
         };
@@ -217,6 +219,7 @@ fn tensor_scatter(node: &NodeDef<'_>) -> Outcome<Kernel> {
         let unit = shape::count(&extents[axis + 1..])? * cache.dtype().size();
         let (outer, each) = (shape::count(&extents[..axis])?, shape::count(&extents[1..axis])?);
         let outer = if unit == 0 { 0 } else { outer };
+        io.charge([outer, rows, 8])?;
         let from = update.as_bytes();
         let to = cache.buffer_mut().make_mut();
         for at in 0..outer * rows {

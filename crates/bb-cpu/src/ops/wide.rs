@@ -10,6 +10,7 @@ use crate::io::Io;
 /// All elements as `f64`.
 pub(super) fn numbers(io: &mut Io<'_, '_>, tensor: &Tensor) -> Outcome<Vec<f64>> {
     let wide = convert(io.pool, tensor, DataType::F64)?;
+    io.reserve(tensor.element_count(), size_of::<f64>())?;
     let all = wide.as_slice::<f64>()?.to_vec();
     io.pool.put(wide);
     Ok(all)

@@ -51,12 +51,21 @@ impl Slide {
         } else {
             (self.before, self.before + self.input)
         };
-        let places = (0..self.kernel).map(|tap| place * self.stride + tap * self.dilation);
-        places.filter(|at| (least..end).contains(at)).count()
+        // Taps stand at `begin`, `begin + dilation`, …
+        let begin = place * self.stride;
+        let before = |bound: usize| bound.saturating_sub(begin).div_ceil(self.dilation).min(self.kernel);
+        before(end) - before(least)
     }
 }
 
 pub(crate) type Slides = SmallVec<[Slide; 3]>;
+
+/// The work of looking at each tap of each window of `planes` images, one by one.
+pub(crate) fn work(planes: usize, slides: &Slides) -> u64 {
+    let factors =
+        slides.iter().flat_map(|slide| [slide.output, slide.kernel]).chain([planes, slides.len() + 2]);
+    factors.fold(1, |all: u64, factor| all.saturating_mul(factor as u64))
+}
 
 impl Window {
     pub(crate) fn new(node: &NodeDef<'_>) -> Outcome<Self> {

@@ -182,4 +182,17 @@ pub enum BackendError {
         /// The operator set's version.
         opset: i64,
     },
+    /// The backend's limit on what one run computes.
+    #[error(
+        "node `{node}` ({op}) goes past the {limit} elementary operations that a run may take; \
+         raise the backend's work limit if the model is trusted"
+    )]
+    Work {
+        /// The limit.
+        limit: u64,
+        /// The node.
+        node: String,
+        /// The op.
+        op: OpId,
+    },
 }

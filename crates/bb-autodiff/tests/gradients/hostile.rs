@@ -1,0 +1,114 @@
+//! Graphs that claim what no tensor can have: an error or a gradient, and no more than their bytes justify.
+
+use bb_autodiff::{Gradients, peak_bytes};
+use bb_runtime::DataType;
+use bb_runtime::onnx::{AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto};
+
+use super::graphs::several;
+use super::harness::{NEWEST, Shapes, node, typed, untyped};
+
+fn graph(input: Vec<ValueInfoProto>, node: Vec<NodeProto>, output: &str) -> GraphProto {
+    GraphProto { input, node, output: vec![untyped(output)], ..Default::default() }
+}
+
+fn with_tensor(mut node: NodeProto, dims: &[i64]) -> NodeProto {
+    let tensor = TensorProto { dims: dims.to_vec(), data_type: Some(7), ..Default::default() };
+    node.attribute.push(AttributeProto { name: Some("value".into()), t: Some(tensor), ..Default::default() });
+    node
+}
+
+fn with_ints(mut node: NodeProto, name: &str, values: &[i64]) -> NodeProto {
+    node.attribute.push(AttributeProto {
+        name: Some(name.into()),
+        ints: values.to_vec(),
+        ..Default::default()
+    });
+    node
+}
+
+fn x(extents: &[usize]) -> ValueInfoProto {
+    typed("x", DataType::F32, extents, Shapes::Declared)
+}
+
+#[test]
+fn extents_whose_product_is_no_number_are_not_known() {
+    let constant = with_tensor(several("Constant", &[], &["c"]), &[1 << 40, 1 << 40]);
+    Gradients::of(&graph(vec![x(&[2])], vec![constant, node("Tanh", &["x"], "y")], "y"), NEWEST, "y", &["x"])
+        .unwrap();
+    let vast = [1 << 32, 1 << 32, 1 << 32];
+    let nodes = || vec![node("Tanh", &["x"], "a"), node("ReduceMean", &["a"], "y")];
+    Gradients::of(&graph(vec![x(&vast)], nodes(), "y"), NEWEST, "y", &["x"]).unwrap();
+    assert!(peak_bytes(&graph(vec![x(&vast)], nodes(), "y"), NEWEST).is_ok());
+    let size = vec![node("Size", &["x"], "s"), node("Flatten", &["x"], "f"), node("Neg", &["f"], "y")];
+    Gradients::of(&graph(vec![x(&vast)], size, "y"), NEWEST, "y", &["x"]).unwrap();
+}
+
+#[test]
+fn windows_beyond_all_memory_are_refused() {
+    let far = i64::MAX / 2;
+    for (name, values) in [("kernel_shape", [far, far]), ("strides", [far, far]), ("dilations", [far, far])] {
+        let pool = with_ints(node("AveragePool", &["x"], "y"), name, &values);
+        let pool = if name == "kernel_shape" { pool } else { with_ints(pool, "kernel_shape", &[2, 2]) };
+        let pool = with_ints(pool, "pads", &[far; 4]);
+        let refused = Gradients::of(&graph(vec![x(&[1, 1, 4, 4])], vec![pool], "y"), NEWEST, "y", &["x"]);
+        assert!(refused.is_err(), "{name}");
+    }
+}
+
+#[test]
+fn lists_and_ranks_that_double_from_node_to_node_cost_nothing() {
+    let name = |at: usize| format!("v{at}");
+    for op in ["Concat", "Gather"] {
+        let mut nodes = vec![node("Shape", &["x"], "v0")];
+        if op == "Gather" {
+            nodes.push(node("Unsqueeze", &["v0", "axis"], "v1"));
+        } else {
+            nodes.push(node("Identity", &["v0"], "v1"));
+        }
+        for at in 1..60 {
+            nodes.push(node(op, &[&name(at), &name(at)], &name(at + 1)));
+        }
+        nodes.push(node("Tanh", &["x"], "y"));
+        let inputs = vec![x(&[2, 2]), typed("axis", DataType::I64, &[1], Shapes::Declared)];
+        Gradients::of(&graph(inputs, nodes, "y"), NEWEST, "y", &["x"]).unwrap();
+    }
+}
+
+#[test]
+fn a_shape_of_as_many_axes_as_there_are_bytes_is_not_known() {
+    let axes = typed("s", DataType::I64, &[1 << 40], Shapes::Declared);
+    let made = vec![node("ConstantOfShape", &["s"], "c"), node("Add", &["x", "c"], "y")];
+    Gradients::of(&graph(vec![x(&[2]), axes], made, "y"), NEWEST, "y", &["x"]).unwrap();
+}
+
+#[test]
+fn numbers_at_the_ends_of_their_type_do_not_overflow() {
+    for far in [i64::MAX, i64::MIN, 1 << 40] {
+        let norm = |op: &str| {
+            let mut pool = node(op, &["x"], "y");
+            pool.attribute.push(AttributeProto {
+                name: Some("p".into()),
+                i: Some(far),
+                ..Default::default()
+            });
+            with_ints(pool, "kernel_shape", &[2, 2])
+        };
+        for op in ["GlobalLpPool", "LpPool"] {
+            let pool = graph(vec![x(&[1, 1, 4, 4])], vec![norm(op)], "y");
+            Gradients::of(&pool, NEWEST, "y", &["x"]).unwrap();
+        }
+        let weights = ["w", "r"].map(|name| typed(name, DataType::F32, &[1, 3, 1], Shapes::Declared));
+        let mut gru = node("GRU", &["x", "w", "r"], "y");
+        let size = AttributeProto { name: Some("hidden_size".into()), i: Some(far), ..Default::default() };
+        gru.attribute.push(size);
+        let inputs = [x(&[1, 1, 1])].into_iter().chain(weights).collect();
+        assert!(Gradients::of(&graph(inputs, vec![gru], "y"), NEWEST, "y", &["x"]).is_err());
+    }
+}
+
+#[test]
+fn a_normalization_over_channels_that_are_not_there_is_refused() {
+    let mut norm = node("LRN", &["x"], "y");
+    norm.attribute.push(AttributeProto { name: Some("size".into()), i: Some(3), ..Default::default() });
+    assert!(Gradients::of(&graph(vec![x(&[4])], vec![norm], "y"), NEWEST, "y", &["x"]).is_err());
+}
