@@ -15,7 +15,7 @@ use bb_ir::onnx::{NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfo
 use bb_ir::{DataType, Dim};
 pub(crate) use shaping::slice_extent;
 use tensor_shape_proto::dimension::Value as DimValue;
-pub(crate) use windows::{Window, is_sensible, kernel, places};
+pub(crate) use windows::{Window, is_sensible, kernel, places, times};
 
 use crate::attributes::{Attributes, is_onnx, numbers};
 

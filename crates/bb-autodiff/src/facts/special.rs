@@ -2,7 +2,7 @@
 
 use bb_ir::{DataType, Dim};
 
-use super::{Fact, Question, axis_within, dim_of, known};
+use super::{Fact, Question, axis_within, dim_of, known, times};
 
 pub(super) fn infer(q: &Question<'_>) -> Option<Vec<Fact>> {
     let first = || Fact::new(q.dtype(0), q.shape(0).map(<[Dim]>::to_vec));
@@ -56,7 +56,7 @@ fn affine_grid(q: &Question<'_>) -> Option<Vec<Dim>> {
     let rows = theta.get(1)?;
     let places = match q.input(1).and_then(|size| size.contents.as_ref()) {
         Some(size) => size.iter().skip(2).map(Dim::from).collect(),
-        None => vec![Dim::Any; known(rows)?],
+        None => vec![Dim::Any; known(rows).filter(|rows| (2..=3).contains(rows))?],
     };
     Some([&theta[..1], &places, std::slice::from_ref(rows)].concat())
 }
@@ -70,7 +70,7 @@ fn causal_state(q: &Question<'_>) -> Option<Vec<Dim>> {
 fn col_to_image(q: &Question<'_>) -> Option<Vec<Dim>> {
     let [batch, rows, _] = q.shape(0)? else { return None };
     let image = q.input(1)?.contents.as_ref()?;
-    let taps = q.input(2).and_then(Fact::integers).map(|kernel| kernel.iter().product::<i64>());
+    let taps = q.input(2).and_then(Fact::integers).and_then(|kernel| times(&kernel));
     let channels = known(rows).zip(taps).and_then(|(rows, taps)| (rows as i64).checked_div(taps));
     let channels = channels.map_or(Dim::Any, dim_of);
     Some([batch.clone(), channels].into_iter().chain(image.iter().map(Dim::from)).collect())

@@ -34,6 +34,11 @@ pub(crate) fn is_sensible(value: &i64) -> bool {
     (-MOST..=MOST).contains(value)
 }
 
+/// The product of extents, if it can be counted.
+pub(crate) fn times(extents: &[i64]) -> Option<i64> {
+    extents.iter().try_fold(1, |all: i64, &extent| all.checked_mul(extent))
+}
+
 /// How a window slides along the axes of the places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Window {

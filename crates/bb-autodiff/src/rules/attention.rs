@@ -101,9 +101,10 @@ fn attention(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
 
 /// The mask, which may tell of the first keys only: the others are hidden.
 fn over_all_keys(s: &mut Scope<'_>, mask: Val, k: Val) -> Result<Val, AutodiffError> {
-    let Some(rank) = s.b.fact(mask).rank() else { return Ok(mask) };
+    // A mask without axes is the same for all keys.
+    let Some(rank) = s.b.fact(mask).rank().filter(|&rank| rank > 0) else { return Ok(mask) };
     let last = |val: Val, axis: usize| s.b.fact(val).shape.as_ref().and_then(|dims| dims.get(axis).cloned());
-    if last(mask, rank.saturating_sub(1)).zip(last(k, 2)).is_some_and(|(told, keys)| same_dim(&told, &keys)) {
+    if last(mask, rank - 1).zip(last(k, 2)).is_some_and(|(told, keys)| same_dim(&told, &keys)) {
         return Ok(mask);
     }
     let (told, keys) = (s.b.extent_number(mask, -1), s.b.extent_number(k, 2));

@@ -7,6 +7,7 @@ use super::{Rule, Scope};
 use crate::AutodiffError;
 use crate::attributes::int;
 use crate::builder::Val;
+use crate::facts::times;
 
 pub(super) const RULES: &[Rule] = &[Rule::first("Col2Im", col_to_image), Rule::first("Det", determinant)];
 
@@ -15,7 +16,8 @@ pub(super) const RULES: &[Rule] = &[Rule::first("Col2Im", col_to_image), Rule::f
 fn col_to_image(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let (g, x, kernel) = (s.upstream()?, s.input(0)?, s.input(2)?);
     let known = s.b.fact(kernel).integers().ok_or_else(|| s.b.undetermined(kernel, "contents"))?;
-    let taps = s.b.list(&[known.iter().product()]);
+    let taps = times(&known).ok_or_else(|| s.unsupported("the block is larger than memory".to_owned()))?;
+    let taps = s.b.list(&[taps]);
     let filters = identity(s, x, taps)?;
     let shape: Vec<i64> = [-1, 1].iter().chain(&known).copied().collect();
     let shape = s.b.list(&shape);
@@ -36,6 +38,9 @@ fn col_to_image(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
 fn determinant(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let (g, x) = (s.upstream()?, s.input(0)?);
     let rank = s.b.rank(x)?;
+    if rank < 2 {
+        return Err(s.b.undetermined(x, "rank of two or more"));
+    }
     let dtype = s.b.dtype(x)?;
     let (zero, one) = (s.b.scalar(DataType::I64, 0.0), s.b.scalar(DataType::I64, 1.0));
     let count = s.b.extent_number(x, -1);

@@ -6,7 +6,7 @@ use super::{Rule, Scope};
 use crate::AutodiffError;
 use crate::attributes::{float, int, ints, string};
 use crate::builder::Val;
-use crate::facts::{Fact, Window, places};
+use crate::facts::{Fact, Window, places, times};
 use bb_ir::DataType;
 use bb_ir::onnx::AttributeProto;
 
@@ -71,7 +71,8 @@ fn max_by_taps(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let shape: Vec<i64> = [-1, 1].into_iter().chain(whole).collect();
     let shape = s.b.list(&shape);
     let planes = s.b.reshape(padded, shape);
-    let taps = window.kernel.iter().product();
+    let taps = times(&window.kernel);
+    let taps = taps.ok_or_else(|| s.unsupported("the window is larger than memory".to_owned()))?;
     let count = s.b.list(&[taps]);
     let filters = identity(s, x, count)?;
     let shape: Vec<i64> = [taps, 1].iter().chain(&window.kernel).copied().collect();

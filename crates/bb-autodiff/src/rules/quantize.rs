@@ -47,7 +47,7 @@ fn dequantize(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
 fn spread(s: &mut Scope<'_>, own: Val) -> Result<Val, AutodiffError> {
     let x = s.input(0)?;
     let (rank, own_rank) = (s.b.rank(x)?, s.b.rank(own)?);
-    let single = s.b.fact(own).extents().is_some_and(|extents| extents.iter().product::<usize>() == 1);
+    let single = s.b.fact(own).extents().is_some_and(|extents| extents.iter().all(|&extent| extent == 1));
     let block = s.attributes().int_or("block_size", 0);
     if own_rank == 0 || (single && block == 0) {
         let flat = s.b.list(&[]);

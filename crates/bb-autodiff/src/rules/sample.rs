@@ -10,6 +10,7 @@ use super::{Flow, Rule, Scope};
 use crate::AutodiffError;
 use crate::attributes::{int, ints};
 use crate::builder::Val;
+use crate::facts::{is_sensible, times};
 
 pub(super) const RULES: &[Rule] = &[
     Rule::first("AffineGrid", affine_grid),
@@ -17,6 +18,10 @@ pub(super) const RULES: &[Rule] = &[
     Rule::all("GridSample", grid_sample),
     Rule { op: "RoiAlign", flow: roi_flow, backward: roi_align, nested: false },
 ];
+
+fn too_large(s: &Scope<'_>) -> AutodiffError {
+    s.unsupported("the extents are larger than memory".to_owned())
+}
 
 /// Places in at least single precision: `val`, made wider if it is of half.
 fn places(s: &mut Scope<'_>, val: Val) -> Result<(Val, DataType), AutodiffError> {
@@ -135,7 +140,8 @@ fn roi_align(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let rows = cells(s, 2, "output_height", [1, 3])?;
     let columns = cells(s, 3, "output_width", [0, 2])?;
     let (height, width) = (s.b.extent_number(x, 2), s.b.extent_number(x, 3));
-    let shape = s.b.list(&[0, rows.cells * columns.cells, -1]);
+    let cells = times(&[rows.cells, columns.cells]).ok_or_else(|| too_large(s))?;
+    let shape = s.b.list(&[0, cells, -1]);
     let crossed = |s: &mut Scope<'_>, op: &str, a: Val, b: Val| {
         let (a, b) = (s.b.unsqueeze(a, &[2, 4]), s.b.unsqueeze(b, &[1, 3]));
         let all = s.b.op(op, &[a, b], vec![]);
@@ -275,7 +281,8 @@ fn deform_conv(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let (group, moved) = (s.attributes().int_or("group", 1), s.attributes().int_or("offset_group", 1));
     let extent = |s: &Scope<'_>, val: Val, axis: usize| -> Result<i64, AutodiffError> {
         match s.b.fact(val).shape.as_ref().and_then(|dims| dims.get(axis)) {
-            Some(Dim::Known(extent)) => Ok(*extent as i64),
+            Some(Dim::Known(extent)) if is_sensible(&(*extent as i64)) => Ok(*extent as i64),
+            Some(Dim::Known(_)) => Err(too_large(s)),
             _ => Err(s.b.undetermined(val, "shape, axis 0 of the image aside,")),
         }
     };
@@ -284,15 +291,20 @@ fn deform_conv(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let (rows, columns, taps) = (extent(s, y, 2)?, extent(s, y, 3)?, kernel[0] * kernel[1]);
     let cells = rows * columns;
     let list = |s: &Scope<'_>, name: &str, default: i64| {
-        s.attributes().ints(name).map_or_else(|| vec![default; 2], <[i64]>::to_vec)
+        let given = s.attributes().ints(name).map_or_else(|| vec![default; 2], <[i64]>::to_vec);
+        let fits = given.len() >= 2 && given.iter().all(is_sensible);
+        if fits { Ok(given) } else { Err(s.attributes().wrong(name, "does not fit the image")) }
     };
-    let (strides, dilations) = (list(s, "strides", 1), list(s, "dilations", 1));
-    let pads = list(s, "pads", 0);
+    let (strides, dilations) = (list(s, "strides", 1)?, list(s, "dilations", 1)?);
+    let pads = list(s, "pads", 0)?;
+    let own = channels / moved.max(1);
+    let across = times(&[channels / group.max(1), taps]).ok_or_else(|| too_large(s))?;
+    let all = times(&[taps, cells]).ok_or_else(|| too_large(s))?;
     let (offset, wide) = places(s, offset)?;
     // Of each offset group an image of its own.
     let apart = s.b.list(&[-1, taps, 2, cells]);
     let offset = s.b.reshape(offset, apart);
-    let flat = s.b.list(&[-1, taps * cells, 1]);
+    let flat = s.b.list(&[-1, all, 1]);
     let mut each: Vec<Taps> = Vec::with_capacity(2);
     let extents = [height, width].map(|extent| s.b.scalar(DataType::I64, extent as f64));
     for axis in 0..2 {
@@ -309,7 +321,7 @@ fn deform_conv(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
         let base = s.b.add(tap, cell);
         let shape = s.b.list(&[kernel[0], kernel[1], rows, columns]);
         let base = s.b.op("Expand", &[base, shape], vec![]);
-        let shape = s.b.list(&[1, taps * cells, 1]);
+        let shape = s.b.list(&[1, all, 1]);
         let base = s.b.reshape(base, shape);
         let own = s.b.slice(offset, 2, axis as i64, axis as i64 + 1);
         let own = s.b.reshape(own, flat);
@@ -322,7 +334,6 @@ fn deform_conv(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let (images, size) = (s.b.mul(batch, each), s.b.scalar(DataType::I64, (height * width) as f64));
     let first = first_rows(s, images, size);
     let index = s.b.add(met.index, first);
-    let own = channels / moved.max(1);
     let shape = s.b.list(&[-1, own, height, width]);
     let image = s.b.reshape(x, shape);
     let pixels = rows_of_pixels(s, image)?;
@@ -335,7 +346,6 @@ fn deform_conv(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let shape = s.b.list(&[-1, moved, taps, cells, own]);
     let read = s.b.reshape(read, shape);
     let turned = s.b.transpose(read, &[0, 1, 4, 2, 3]);
-    let across = channels / group.max(1) * taps;
     let shape = s.b.list(&[-1, group, across, cells]);
     let columns = s.b.reshape(turned, shape);
     let shape = s.b.list(&[group, filters / group.max(1), across]);

@@ -27,7 +27,8 @@ fn zeros(s: &mut Scope<'_>, dtype: DataType, parts: &[Val]) -> Val {
 /// A convolution of each channel alone, over what came before and what comes now.
 fn causal_convolution(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let (x, w) = (s.input(0)?, s.input(1)?);
-    let channels = |val: Val, axis: usize| s.b.fact(val).shape.as_ref().map(|dims| dims[axis].clone());
+    let channels =
+        |val: Val, axis: usize| s.b.fact(val).shape.as_ref().and_then(|dims| dims.get(axis).cloned());
     let ((Some(Dim::Known(channels)), _) | (_, Some(Dim::Known(channels)))) =
         (channels(w, 0), channels(x, 1))
     else {
@@ -38,7 +39,7 @@ fn causal_convolution(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
         None => {
             let (batch, taps) = (s.b.extent(x, 0), s.b.extent(w, 2));
             let before = match s.b.fact(taps).integers().as_deref() {
-                Some([taps]) => s.b.list(&[taps - 1]),
+                Some([taps]) => s.b.list(&[taps.saturating_sub(1)]),
                 _ => {
                     let one = s.b.list(&[1]);
                     s.b.sub(taps, one)
@@ -98,7 +99,7 @@ fn linear_attention(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let mut inner = s.b.nested("Scan");
     let slice = |s: &Scope<'_>, val: Val| {
         let Fact { dtype, shape, .. } = s.b.fact(val).clone();
-        Fact::new(dtype, shape.map(|dims| dims[1..].to_vec()))
+        Fact::new(dtype, shape.map(|dims| dims.into_iter().skip(1).collect()))
     };
     let held = inner.accept(s.b.fact(state).clone());
     let rows: Vec<Val> = scanned.iter().map(|&val| inner.accept(slice(s, val))).collect();
@@ -125,7 +126,8 @@ fn linear_attention(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let body = inner.enclose(&[], &inputs, &[next, answer]);
     let attributes = vec![graph("body", body), int("num_scan_inputs", scanned.len() as i64)];
     let Fact { dtype: state_type, shape: state_dims, .. } = s.b.fact(state).clone();
-    let rows = s.b.fact(queries).shape.as_ref().map_or(Dim::Any, |dims| dims[0].clone());
+    let rows = s.b.fact(queries).shape.as_ref().and_then(|dims| dims.first().cloned());
+    let rows = rows.unwrap_or(Dim::Any);
     let answers = answer_dims.map(|dims| [&[rows], &dims[..]].concat());
     let facts = vec![Fact::new(state_type, state_dims), Fact::new(Some(dtype), answers)];
     let given: Vec<Option<Val>> = std::iter::once(state).chain(scanned).map(Some).collect();

@@ -201,6 +201,9 @@ pub(super) fn combined(s: &mut Scope<'_>, axes: &[Taps], extents: &[Val]) -> Opt
 /// All pixels of an image `[images, channels, …]` in rows: `[pixels of all images, channels]`.
 pub(super) fn rows_of_pixels(s: &mut Scope<'_>, x: Val) -> Result<Val, AutodiffError> {
     let rank = s.b.rank(x)?;
+    if rank < 2 {
+        return Err(s.b.undetermined(x, "axis of channels"));
+    }
     let mut perm: Vec<usize> = (0..rank).collect();
     perm.remove(1);
     perm.push(1);
@@ -209,8 +212,8 @@ pub(super) fn rows_of_pixels(s: &mut Scope<'_>, x: Val) -> Result<Val, AutodiffE
     let free = s.b.list(&[-1]);
     let shape = s.b.op("Concat", &[free, channels], vec![int("axis", 0)]);
     let rows = s.b.reshape(turned, shape);
-    let channels = s.b.fact(x).shape.as_ref().map_or(Dim::Any, |dims| dims[1].clone());
-    let count = s.b.fact(rows).shape.as_ref().map_or(Dim::Any, |dims| dims[0].clone());
+    let dim = |val: Val, axis: usize| s.b.fact(val).shape.as_ref().and_then(|dims| dims.get(axis).cloned());
+    let (channels, count) = (dim(x, 1).unwrap_or(Dim::Any), dim(rows, 0).unwrap_or(Dim::Any));
     s.b.refine(rows, &[count, channels]);
     Ok(rows)
 }

@@ -112,3 +112,82 @@ fn a_normalization_over_channels_that_are_not_there_is_refused() {
     norm.attribute.push(AttributeProto { name: Some("size".into()), i: Some(3), ..Default::default() });
     assert!(Gradients::of(&graph(vec![x(&[4])], vec![norm], "y"), NEWEST, "y", &["x"]).is_err());
 }
+
+/// Numbers that attributes of windows, axes and sizes are given.
+const NUMBERS: [i64; 3] = [0, -1, i64::MAX];
+
+/// Attributes that some op reads as one number, and as a list of them.
+const NUMBERED: [&str; 11] = [
+    "axis",
+    "batch_dims",
+    "block_size",
+    "group",
+    "hidden_size",
+    "kv_num_heads",
+    "offset_group",
+    "output_height",
+    "output_width",
+    "q_num_heads",
+    "size",
+];
+const LISTED: [&str; 9] = [
+    "axes",
+    "dilations",
+    "kernel_shape",
+    "output_padding",
+    "output_shape",
+    "pads",
+    "perm",
+    "split",
+    "strides",
+];
+
+/// The op as `y` (and as many more results as `outputs` says) of six tensors of these extents.
+fn alone(op: &str, extents: &[usize], inputs: usize, attributes: Vec<AttributeProto>) -> GraphProto {
+    let names = ["x", "b", "c", "d", "e", "f"];
+    let typed = names.map(|name| typed(name, DataType::F32, extents, Shapes::Declared));
+    let mut op = several(op, &names[..inputs], &["y", "z"]);
+    op.attribute = attributes;
+    graph(typed.into_iter().collect(), vec![op], "y")
+}
+
+fn numbered(name: &str, number: i64) -> AttributeProto {
+    AttributeProto { name: Some(name.into()), i: Some(number), r#type: Some(2), ..Default::default() }
+}
+
+fn listed(name: &str, values: Vec<i64>) -> AttributeProto {
+    AttributeProto { name: Some(name.into()), ints: values, r#type: Some(7), ..Default::default() }
+}
+
+#[test]
+fn no_op_panics_on_ranks_extents_and_attributes_that_make_no_sense() {
+    let mut broken = std::collections::BTreeSet::new();
+    let mut asked = 0;
+    for op in bb_autodiff::differentiable_ops() {
+        let mut attributes = vec![Vec::new()];
+        for number in NUMBERS {
+            attributes.push(NUMBERED.map(|name| numbered(name, number)).to_vec());
+            for length in [2, 4] {
+                attributes.push(LISTED.map(|name| listed(name, vec![number; length])).to_vec());
+            }
+        }
+        for rank in 0..6 {
+            for extent in [0, 3, 1 << 40] {
+                for inputs in [1, 2, 3, 6] {
+                    for attributes in &attributes {
+                        let model = alone(op, &vec![extent; rank], inputs, attributes.clone());
+                        let opset = [NEWEST, 13][asked % 2];
+                        asked += 1;
+                        let tried = std::panic::catch_unwind(|| {
+                            drop(Gradients::of(&model, opset, "y", &["x"]));
+                        });
+                        if tried.is_err() {
+                            broken.insert(format!("{op}, rank {rank} of {extent}, {inputs} inputs"));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{} of {asked}: {broken:#?}", broken.len());
+}
