@@ -26,6 +26,8 @@ const MESSAGES: [usize; 2] = [16, 1 << 20];
 /// Messages that the node knows by their ids; of as many more that come in turn it has forgotten each when it comes again.
 const WINDOW: usize = 64;
 const IN_FLIGHT: usize = 1_000;
+/// Events that a host under load hands in before it lets the node work.
+const AT_ONCE: usize = 64;
 
 /// `x` to the output, and what comes to port 10 to the output.
 fn program() -> CompiledModel {
@@ -70,6 +72,16 @@ fn messages(node: &Node, byte_count: usize) -> Vec<Vec<u8>> {
 fn event(node: &mut Node, bytes: &[u8]) {
     node.deliver_event("Take", "x", bytes).expect("it is taken");
     run(node);
+}
+
+/// Many events, and then one step that tells of all.
+fn events_at_once(node: &mut Node, bytes: &[u8]) {
+    for _ in 0..AT_ONCE {
+        node.deliver_event("Take", "x", bytes).expect("it is taken");
+    }
+    let steps = black_box(node.step(Time::ZERO));
+    let told = steps.iter().filter(|step| matches!(step, EngineStep::AppEvent { .. })).count();
+    assert_eq!(told, AT_ONCE);
 }
 
 fn message(node: &mut Node, bytes: &[u8]) {
@@ -126,6 +138,18 @@ fn ratios(_: &mut Criterion) {
             compare(byte_count, || event(&mut node, &bytes), || drop(black_box(bytes.to_vec())));
         report("event", bytes.len(), took, copy);
     }
+    let bytes = Value::Bytes(vec![7; EVENTS[0]].into()).encode();
+    let [took, copy] = compare(
+        1 << 16,
+        || events_at_once(&mut node, &bytes),
+        || {
+            for _ in 0..AT_ONCE {
+                drop(black_box(bytes.to_vec()));
+            }
+        },
+    );
+    println!("{AT_ONCE} of them in a step:");
+    report("event", bytes.len(), took / AT_ONCE as u32, copy / AT_ONCE as u32);
     for byte_count in MESSAGES {
         let messages = messages(&node, byte_count);
         let (mut turn, mut again) = (messages.iter().cycle(), messages.iter().cycle());

@@ -209,13 +209,13 @@ impl Node {
         if scanned.heap_bytes() > charge.byte_count() {
             charge = self.engine.charge(scanned.heap_bytes())?;
         }
-        let value = decode(target, argument, scanned)?;
-        self.lines.push(index, input, held(value, &charge));
+        let value = held(decode(target, argument, scanned)?, &charge);
         if !completes {
+            self.lines.push(index, input, value);
             return Ok(None);
         }
         let region = Arc::clone(region);
-        let values = self.lines.take(index, region.given_count);
+        let values = self.lines.complete(index, input, value, region.given_count);
         Ok(Some(self.engine.begin(index, &region, None, values)))
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use smallvec::SmallVec;
+
 use crate::engine::frame::Held;
 
 /// For each input of a target that is fed as a stream, the values that wait, oldest first.
@@ -25,9 +27,20 @@ impl Lines {
         self.count += 1;
     }
 
-    /// Takes the oldest value of each input.
-    pub(crate) fn take(&mut self, target: u32, inputs: u32) -> Vec<Option<Held>> {
-        (0..inputs).map(|input| self.pop(target, input)).collect()
+    /// Takes the oldest value of each input, `value` being the newest of its own.
+    pub(crate) fn complete(
+        &mut self,
+        target: u32,
+        input: u32,
+        value: Held,
+        inputs: u32,
+    ) -> SmallVec<[Option<Held>; 4]> {
+        let mut own = Some(value);
+        if self.waits(target, input) {
+            own.into_iter().for_each(|value| self.push(target, input, value));
+            own = self.pop(target, input);
+        }
+        (0..inputs).map(|other| if other == input { own.take() } else { self.pop(target, other) }).collect()
     }
 
     /// How many values wait.
