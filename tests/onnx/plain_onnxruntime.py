@@ -1,11 +1,14 @@
 """How onnxruntime alone, through its Python interface, does on the frozen node cases: what bb-ort is measured against.
 
-`cargo xtask onnx-suite` runs it. By hand: PYTHONPATH=… python3 tests/onnx/plain_onnxruntime.py, with the packages
-onnxruntime and onnx. Prints one line of totals, and the cases that pass here and not on bb-ort (expected/bb-ort.txt).
+`cargo xtask onnx-suite` runs it. By hand: PYTHONPATH=… python3 tests/onnx/plain_onnxruntime.py [FOLDER …], with the
+packages onnxruntime and onnx. Prints one line of totals, and the cases that pass here and not on bb-ort
+(expected/bb-ort.txt); then a line of totals for each folder of other cases (those of networks have no inputs, and are
+left out).
 """
 
 import collections
 import pathlib
+import sys
 import tarfile
 
 import numpy as np
@@ -85,6 +88,25 @@ def outcome(files):
     return "passed"
 
 
+def totals(outcomes):
+    count = collections.Counter(outcomes.values())
+    rest = ", ".join(f"{how} {count[how]}" for how in ("refused", "wrong", "not held by NumPy"))
+    return f"passed {count['passed']} of {len(outcomes)}", rest
+
+
+def report_folder(folder):
+    outcomes = {}
+    for case in sorted(folder.glob("*/model.onnx")):
+        files = {str(path.relative_to(case.parent)): path.read_bytes() for path in case.parent.glob("**/*") if path.is_file()}
+        outcomes[f"{folder.name}/{case.parent.name}"] = outcome(files)
+    if not outcomes:
+        return
+    print(f"{folder.name}: onnxruntime (Python): {', '.join(totals(outcomes))}")
+    ours = set((HERE / "expected/bb-ort-package.txt").read_text().split())
+    missed = [name for name, how in outcomes.items() if how == "passed" and name not in ours]
+    print(f"passed by onnxruntime and not by bb-ort: {len(missed)} {' '.join(missed)}".rstrip())
+
+
 def main():
     ort.set_default_logger_severity(4)
     core = set((HERE / "data/core_cases.txt").read_text().split())
@@ -96,16 +118,17 @@ def main():
             if member.isfile() and len(parts) == 2:
                 cases[parts[0]][parts[1]] = archive.extractfile(member).read()
     outcomes = {name: outcome(files) for name, files in sorted(cases.items())}
-    count = collections.Counter(outcomes.values())
+    total, rest = totals(outcomes)
     passed = [name for name, how in outcomes.items() if how == "passed"]
-    rest = ", ".join(f"{how} {count[how]}" for how in ("refused", "wrong", "not held by NumPy"))
     in_core = sum(name in core for name in passed)
     print(
-        f"onnxruntime {ort.__version__} (Python): passed {len(passed)} of {len(outcomes)}, "
+        f"onnxruntime {ort.__version__} (Python): {total}, "
         f"core {in_core} of {len(core)}, {rest}"
     )
     missed = [name for name in passed if name not in ours]
     print(f"passed by onnxruntime and not by bb-ort: {len(missed)} {' '.join(missed)}".rstrip())
+    for folder in map(pathlib.Path, sys.argv[1:]):
+        report_folder(folder)
 
 
 if __name__ == "__main__":

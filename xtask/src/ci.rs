@@ -79,10 +79,12 @@ pub(crate) fn ort(root: &Path) -> Step {
         mend: "cargo xtask ort",
         action: Box::new(move || {
             let library = python::library(&root)?;
+            let cases = onnx_suite::cases(&root)?;
             for package in ["bb-ort", "bb-onnx-tests"] {
                 let arguments = ["test", "--locked", "--features", "library-tests", "--package", package];
                 let mut command = step::cargo(&root, &arguments);
                 command.args(["--test", "library"]).env(python::LIBRARY_VARIABLE, &library);
+                command.env(python::CASES_VARIABLE, &cases);
                 step::run(command)?;
             }
             onnx_suite::real_models(&root)?;

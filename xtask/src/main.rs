@@ -68,7 +68,7 @@ enum Command {
     },
     /// Runs the ONNX node cases on every backend and prints a table by op
     OnnxSuite {
-        /// Also the cases that come with the PyPI package `onnx`, which is fetched
+        /// Also the cases of the PyPI package `onnx`, which is fetched, and its nine networks against onnxruntime
         #[arg(long)]
         all: bool,
         /// Prints each case that does not pass, and why

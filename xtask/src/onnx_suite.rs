@@ -1,19 +1,13 @@
-//! `onnx-suite`: the ONNX node cases on every backend and on onnxruntime alone; with `--all`, the kinds of cases that only the PyPI package has.
+//! `onnx-suite`: the ONNX node cases on every backend and on onnxruntime alone; with `--all`, the kinds of cases that only
+//! the PyPI package has, and how far its nine networks are from onnxruntime.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::python::{self, Packages};
 use crate::step::{self, Step, StepError};
 
-/// The release whose cases are frozen in tests/onnx/data.
-const PACKAGE: Packages =
-    Packages { folder: "onnx", requirements: &["onnx==1.23.2"], dependencies: false, marker: DATA };
-
-/// Where the package has its cases.
-const DATA: &str = "onnx/backend/test/data";
-
-/// The kinds of cases of the package, beside the node cases.
+/// The kinds of cases of the PyPI package `onnx`, beside the node cases.
 const KINDS: [&str; 4] = ["simple", "pytorch-operator", "pytorch-converted", "light"];
 
 /// The packages that ship the two real models, without what they would install to run them.
@@ -24,24 +18,49 @@ const REAL_MODELS: Packages = Packages {
     marker: "silero_vad/data",
 };
 
+/// The folder of the package's cases, one folder a kind; the package comes with onnxruntime's.
+pub(crate) fn cases(root: &Path) -> Result<PathBuf, StepError> {
+    Ok(python::fetch(root, &python::ONNXRUNTIME)?.join("onnx/backend/test/data"))
+}
+
 /// Runs two real models on both backends and prints how far they are from onnxruntime.
 pub(crate) fn real_models(root: &Path) -> Result<(), StepError> {
     let models = python::fetch(root, &REAL_MODELS)?;
-    let cases = root.join("target/python/model-cases");
+    differences(root, "tests/onnx/real_models.py", &models, "model-cases", suite(root, false))
+}
+
+/// Runs the cases that a script of tests/onnx makes of `data`, and prints how far each backend is from onnxruntime.
+fn differences(
+    root: &Path,
+    script: &str,
+    data: &Path,
+    folder: &str,
+    mut suite: Command,
+) -> Result<(), StepError> {
+    let library = python::library(root)?;
+    let made = root.join("target/python").join(folder);
     let mut write = Command::new("python3");
-    write.current_dir(root).arg("tests/onnx/real_models.py").arg(&models).arg(&cases);
+    write.current_dir(root).arg(script).arg(data).arg(&made);
     write.env("PYTHONPATH", python::fetch(root, &python::ONNXRUNTIME)?);
     step::run(write)?;
-    let mut command = step::cargo(root, &["run", "--quiet", "--locked", "--package", "bb-onnx-tests", "--"]);
-    command.arg("--differences").arg(&cases).env(python::LIBRARY_VARIABLE, python::library(root)?);
-    step::run(command)
+    suite.arg("--differences").arg(&made).env(python::LIBRARY_VARIABLE, library);
+    step::run(suite)
+}
+
+/// The program of tests/onnx.
+fn suite(root: &Path, is_optimized: bool) -> Command {
+    let mut command = step::cargo(root, &["run", "--quiet", "--locked", "--package", "bb-onnx-tests"]);
+    if is_optimized {
+        command.arg("--release");
+    }
+    command.arg("--");
+    command
 }
 
 /// The book's page of supported ops, from the table of bb-cpu.
 pub(crate) fn op_table(root: &Path, check: bool) -> Step {
-    let arguments = ["run", "--quiet", "--locked", "--package", "bb-onnx-tests", "--", "--op-table"];
-    let mut command = step::cargo(root, &arguments);
-    command.arg("docs/src/ops.md");
+    let mut command = suite(root, false);
+    command.args(["--op-table", "docs/src/ops.md"]);
     if check {
         command.arg("--check");
     }
@@ -52,25 +71,45 @@ pub(crate) fn op_table(root: &Path, check: bool) -> Step {
     }
 }
 
+/// Runs the cases on bb-cpu and, where onnxruntime is named or can be fetched, on bb-ort and on onnxruntime alone.
 pub(crate) fn run(root: &Path, all: bool, failures: bool) -> Result<(), StepError> {
-    let mut command =
-        step::cargo(root, &["run", "--quiet", "--release", "--locked", "--package", "bb-onnx-tests", "--"]);
-    // Looked for and, where it is neither named nor fetched yet, fetched.
-    command.env(python::LIBRARY_VARIABLE, python::library(root)?);
+    let mut command = suite(root, true);
+    let library = python::library(root);
+    match &library {
+        Ok(library) => {
+            command.env(python::LIBRARY_VARIABLE, library);
+        }
+        Err(error) => eprintln!(
+            "onnxruntime is not there: {error}; bb-ort and what is compared with onnxruntime are left out; name its \
+             folder in {} to have them",
+            python::LIBRARY_VARIABLE
+        ),
+    }
     if failures {
         command.arg("--failures");
     }
-    if all {
-        let data = python::fetch(root, &PACKAGE)?.join(DATA);
-        for kind in KINDS {
-            command.arg("--folder").arg(data.join(kind));
-        }
+    let folders = if all { folders(root)? } else { Vec::new() };
+    for folder in &folders {
+        command.arg("--folder").arg(folder);
     }
     step::run(command)?;
+    if library.is_err() {
+        return Ok(());
+    }
     let mut plain = Command::new("python3");
-    plain.current_dir(root).arg("tests/onnx/plain_onnxruntime.py");
+    plain.current_dir(root).arg("tests/onnx/plain_onnxruntime.py").args(&folders);
     plain.env("PYTHONPATH", python::fetch(root, &python::ONNXRUNTIME)?);
-    step::run(plain)
+    step::run(plain)?;
+    if all {
+        let networks = cases(root)?.join("light");
+        differences(root, "tests/onnx/light_networks.py", &networks, "network-cases", suite(root, true))?;
+    }
+    Ok(())
+}
+
+fn folders(root: &Path) -> Result<Vec<PathBuf>, StepError> {
+    let cases = cases(root)?;
+    Ok(KINDS.iter().map(|kind| cases.join(kind)).collect())
 }
 
 /// The gradients of the node cases against finite differences.

@@ -29,6 +29,9 @@ pub(crate) const ONNXRUNTIME: Packages = Packages {
 /// The environment variable that names the library of bb-ort.
 pub(crate) const LIBRARY_VARIABLE: &str = "ORT_DYLIB_PATH";
 
+/// The environment variable that names the folder of the ONNX package's cases to the tests that run them.
+pub(crate) const CASES_VARIABLE: &str = "BB_ONNX_CASES";
+
 /// The folder of the packages, installed where they are not.
 pub(crate) fn fetch(root: &Path, packages: &Packages) -> Result<PathBuf, StepError> {
     let folder = root.join("target/python").join(packages.folder);

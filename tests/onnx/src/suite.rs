@@ -253,6 +253,16 @@ impl Report {
         self.cases.iter().map(|(case, _, outcome)| (case.name.as_str(), outcome))
     }
 
+    /// Cases that crashed, or that were wrong and are not among `wrong`, by name.
+    pub fn bad(&self, wrong: &[&str]) -> Vec<(&str, &Outcome)> {
+        let bad = self.outcomes().filter(|(name, outcome)| match outcome {
+            Outcome::Crashed(_) => true,
+            Outcome::Wrong(_) => !wrong.contains(name),
+            Outcome::Passed | Outcome::Unsupported { .. } => false,
+        });
+        bad.collect()
+    }
+
     /// How many cases ended as `wanted` says.
     pub fn count(&self, wanted: impl Fn(&Case, &Outcome) -> bool) -> usize {
         self.cases.iter().filter(|(case, _, outcome)| wanted(case, outcome)).count()
