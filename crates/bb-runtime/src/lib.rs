@@ -24,7 +24,8 @@ mod refusals;
 pub mod snapshot;
 mod step;
 
-pub use bb_framework::{Decision, DenyReason, Rtt};
+pub use bb_framework::governor::ListFull;
+pub use bb_framework::{AddressBookError, Decision, DenyReason, Rtt};
 pub use bb_ir::program::{OpId, Role};
 pub use bb_ir::{
     Address, Buffer, CustomPayload, CustomValue, DataType, Dim, Element, List, OnnxTensorError, PeerId,

@@ -20,7 +20,7 @@ use crate::{EngineStep, Name, PeerId};
 /// What an allocation takes beside its bytes, and its place in a list.
 const ALLOCATION: usize = 64;
 
-/// What an event on the bus holds beside itself: the text of a refusal.
+/// What an event on the bus holds beside itself: the text of a refusal. As many refusals of other threads may be yet to be told.
 const BUS_TEXT: usize = 1_024;
 
 impl NodeConfig {
@@ -50,7 +50,7 @@ impl NodeConfig {
             + self.pending_async * (2 * size_of::<Wait>() + ALLOCATION);
         let queues = FairQueue::<Sender, Input>::worst_case_bytes(self.ingress_queue)
             + self.ingress_queue * ALLOCATION
-            + self.bus * (2 * size_of::<EngineStep>() + BUS_TEXT);
+            + self.bus * (2 * size_of::<EngineStep>() + 2 * BUS_TEXT);
         let executions = self.executions * 2 * (size_of::<Execution>() + size_of::<Frame>() + ALLOCATION);
         let kept = self.holds * (2 * size_of::<Stashed>() + 2 * ALLOCATION)
             + self.records * (4 * size_of::<(Name, Held)>() + 2 * ALLOCATION);

@@ -456,6 +456,10 @@ pub mod steps {
         pub peer: ::prost::bytes::Bytes,
         #[prost(uint64, tag = "10")]
         pub first: u64,
+        #[prost(uint64, tag = "11")]
+        pub ops_fired: u64,
+        #[prost(uint64, tag = "12")]
+        pub outputs_written: u64,
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -38,7 +38,7 @@ impl Engine {
         }
         // All or none: what is wrong with one entry is found before any is taken up.
         for (peer, addresses) in &entries {
-            if self.takes_hints_of(*peer) {
+            if self.takes_word_of(*peer) {
                 self.peers.book.check_hints(*peer, addresses)?;
             }
         }
@@ -56,7 +56,7 @@ impl Engine {
 
     /// Takes up addresses as hints, all or none, if policy allows the peer; how many are new.
     fn register(&mut self, peer: PeerId, addresses: &[Address]) -> Result<usize, OpError> {
-        if !self.takes_hints_of(peer) {
+        if !self.takes_word_of(peer) {
             return Ok(0);
         }
         self.peers.book.check_hints(peer, addresses)?;
@@ -67,7 +67,8 @@ impl Engine {
         Ok(added)
     }
 
-    fn takes_hints_of(&self, peer: PeerId) -> bool {
+    /// Whether addresses are taken that a peer said of itself, or others of it.
+    pub(crate) fn takes_word_of(&self, peer: PeerId) -> bool {
         peer != self.peer_id && self.peers.governor.is_allowed(peer)
     }
 }

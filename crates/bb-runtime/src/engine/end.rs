@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::call::Call;
 use super::dense::Region;
-use super::execution::{Execution, Origin};
+use super::execution::{Ended, Execution, Origin};
 use super::frame::Held;
 use super::wait::WaitsFor;
 use super::{Engine, Fault};
@@ -93,6 +93,9 @@ impl Engine {
     /// Ends an execution and everything that belongs to it, and reports it.
     pub(crate) fn end_execution(&mut self, index: u32, outcome: Outcome) {
         let Some(execution) = self.executions.end(index) else { return };
+        if !self.is_stepping {
+            self.executions.ended.push(self.last_state(&execution));
+        }
         let Execution { id, frames, waits, leases, permits, origin, .. } = execution;
         for wait in waits {
             if let Some(call) = self.cancel_wait(wait) {
@@ -127,6 +130,13 @@ impl Engine {
         let is_completed = outcome.is_completed();
         self.steps.push(EngineStep::ExecutionFinished { exec_id: id, outcome });
         self.end_bootstrap(index, is_completed);
+    }
+
+    /// How far an execution is, as what is kept of it until its end is reported.
+    pub(crate) fn last_state(&self, execution: &Execution) -> Ended {
+        let &Execution { id, target, outputs_written, .. } = execution;
+        let running: u64 = execution.frames.iter().map(|&frame| self.frames.frame(frame).fired).sum();
+        Ended { id, target, ops_fired: execution.ops_fired + running, outputs_written }
     }
 
     /// Stops a frame whose execution goes on.

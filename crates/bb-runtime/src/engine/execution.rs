@@ -52,6 +52,15 @@ pub(crate) struct Origin {
     pub(crate) deadline: Option<Duration>,
 }
 
+/// An execution that ended between two steps; the next one says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) id: ExecId,
+    pub(crate) target: u32,
+    pub(crate) ops_fired: u64,
+    pub(crate) outputs_written: u64,
+}
+
 /// How far an execution is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -82,6 +91,8 @@ pub(crate) struct Executions {
     begun: u64,
     /// Those that may have begun since the last step.
     fresh: Vec<u32>,
+    /// Those that ended since the last step, in the order of their ends.
+    pub(crate) ended: Vec<Ended>,
 }
 
 impl Executions {

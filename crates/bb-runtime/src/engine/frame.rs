@@ -65,6 +65,9 @@ pub(crate) struct Sites {
     pub(crate) eager: Vec<EagerState>,
     /// Entries of the frame in the frontier.
     pub(crate) queued: u32,
+    /// Which ops are resolved, to notice one that is resolved twice.
+    #[cfg(debug_assertions)]
+    resolved: Vec<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -105,6 +108,8 @@ impl Frames {
         frame.sites.places.resize_with(region.place_count as usize, Place::default);
         frame.sites.missing.extend_from_slice(&region.missing);
         frame.sites.queued = region.roots.len() as u32;
+        #[cfg(debug_assertions)]
+        frame.sites.resolved.resize(region.ops.len(), false);
         frontier.extend(region.roots.iter().map(|&op| (index, op)));
         if !region.eager.is_empty() {
             frame.sites.start_eager(index, region, frontier);
@@ -123,6 +128,8 @@ impl Frames {
             frame.sites.places.clear();
             frame.sites.missing.clear();
             frame.sites.eager.clear();
+            #[cfg(debug_assertions)]
+            frame.sites.resolved.clear();
         } else {
             *frame = Frame::default();
         }
@@ -153,6 +160,28 @@ impl Frames {
     }
 }
 
+impl Frame {
+    /// Counts an op that ran. An op runs once, and with all its inputs.
+    pub(crate) fn note_ran(&mut self, op: u32) {
+        debug_assert!(!self.sites.is_dead(op), "op {op} ran without an input");
+        self.fired += 1;
+        self.note_resolved(op);
+    }
+
+    /// Counts an op that ran, or was found to have nothing to run on.
+    pub(crate) fn note_resolved(&mut self, op: u32) {
+        #[cfg(debug_assertions)]
+        {
+            let is_resolved = &mut self.sites.resolved[op as usize];
+            debug_assert!(!*is_resolved, "op {op} is resolved twice");
+            *is_resolved = true;
+        }
+        #[cfg(not(debug_assertions))]
+        let _ = op;
+        self.remaining -= 1;
+    }
+}
+
 impl Sites {
     /// Whether an input of `op` will never come.
     pub(crate) fn is_dead(&self, op: u32) -> bool {
@@ -173,6 +202,7 @@ impl Sites {
             return constants.get((input & !CONSTANT) as usize).cloned().map(Held::own);
         }
         let place = &mut self.places[input as usize];
+        debug_assert!(place.held.is_some(), "an op runs when its inputs are there");
         place.reads -= 1;
         if place.reads == 0 { place.held.take() } else { place.held.clone() }
     }

@@ -19,6 +19,8 @@ mod fire;
 pub(crate) mod frame;
 pub(crate) mod holds;
 pub(crate) mod inbound;
+#[cfg(debug_assertions)]
+mod invariants;
 pub(crate) mod lifecycle;
 pub(crate) mod lower;
 pub(crate) mod methods;
@@ -90,6 +92,9 @@ pub(crate) struct Engine {
     /// What the step that runs has to say.
     pub(crate) steps: Vec<EngineStep>,
     pub(crate) counters: Counters,
+    /// Steps since the invariants were looked at.
+    #[cfg(debug_assertions)]
+    pub(crate) unchecked: usize,
 }
 
 /// What the engine counts.

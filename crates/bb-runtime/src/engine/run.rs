@@ -40,16 +40,14 @@ impl Engine {
                 let site = region.outputs[held.outputs.start as usize];
                 sites.write(index, site, value, &region.consumers, &mut self.frontier);
                 sites.release(index, held.successors, &region.consumers, &mut self.frontier);
-                frame.fired += 1;
-                frame.remaining -= 1;
+                frame.note_ran(op);
             } else if let Dispatch::Emit(name) = held.dispatch {
                 let value = sites.take(region.inputs[held.inputs.start as usize], &region.constants);
                 if let (Some(held), Some(execution)) = (value, self.executions.at_mut(frame.execution)) {
                     execution.outputs_written += 1;
                     self.steps.push(app_event(region, name, execution.id, held.value));
                 }
-                frame.fired += 1;
-                frame.remaining -= 1;
+                frame.note_ran(op);
             } else {
                 let region = Arc::clone(region);
                 self.fire(index, op, &region);
@@ -77,8 +75,7 @@ impl Engine {
             let (op, exec_id, source) = (region.op_ref(op), execution.id, frame.source);
             self.steps.push(EngineStep::OpCompleted { op, exec_id, source });
         }
-        frame.fired += 1;
-        frame.remaining -= 1;
+        frame.note_ran(op);
         if frame.remaining == 0 {
             self.end_frame(index);
         }
@@ -90,13 +87,13 @@ fn skip(frame: &mut Frame, index: u32, op: u32, frontier: &mut Frontier) {
     let Frame { region: Some(region), sites, .. } = frame else { return };
     let region: &Region = region;
     let is_eager = sites.is_eager(op);
-    let op = region.ops[op as usize];
+    let held = region.ops[op as usize];
     if !is_eager {
-        sites.release_inputs(&region.inputs[op.inputs.range()]);
+        sites.release_inputs(&region.inputs[held.inputs.range()]);
     }
-    sites.write_none(index, &op, region, frontier);
-    sites.release(index, op.successors, &region.consumers, frontier);
-    frame.remaining -= 1;
+    sites.write_none(index, &held, region, frontier);
+    sites.release(index, held.successors, &region.consumers, frontier);
+    frame.note_resolved(op);
 }
 
 /// A value that a program hands out.

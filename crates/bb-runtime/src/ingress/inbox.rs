@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::sync::PoisonError;
 
 use super::{Completed, Door, Ingress, Input, Sender};
 
@@ -86,6 +85,6 @@ impl Ingress {
     }
 
     fn set_door(&self, door: Door) {
-        *self.shared.door.lock().unwrap_or_else(PoisonError::into_inner) = door;
+        self.shared.desk.set_door(door);
     }
 }

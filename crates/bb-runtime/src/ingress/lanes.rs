@@ -174,6 +174,11 @@ impl<I, C> Lanes<I, C> {
         self.waker.register_by_ref(waker);
     }
 
+    /// Wakes the node for what came by another way.
+    pub(super) fn wake(&self) {
+        self.waker.wake();
+    }
+
     pub(super) fn pop_completion(&self) -> Option<C> {
         self.completions.pop().ok()
     }

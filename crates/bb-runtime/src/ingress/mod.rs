@@ -12,6 +12,7 @@
 //! A sleeping node misses nothing: a push writes first and wakes then, while the node registers its waker first,
 //! works then, and sleeps only if [`Ingress::has_work`] still says no.
 
+mod door;
 mod epoch;
 mod inbox;
 mod lanes;
@@ -19,9 +20,10 @@ mod shut_out;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
+use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
 use bb_framework::backpressure::{self, Load};
@@ -29,6 +31,8 @@ use bb_framework::fair_queue::Turn;
 use bb_framework::{Budget, Charge, DenyReason};
 use smallvec::SmallVec;
 
+pub(crate) use self::door::Door;
+use self::door::{Desk, Reason};
 pub(crate) use self::shut_out::SHUT_OUT;
 use self::shut_out::ShutOut;
 
@@ -37,7 +41,7 @@ use self::inbox::Inbox;
 pub(crate) use self::inbox::SavedInputs;
 use self::lanes::{Lanes, NoPlace, Refused};
 use crate::contracts::{CompletionSink, Pending};
-use crate::{ComponentError, DeliveryError, NodeConfig, PeerId, Refusals, Value};
+use crate::{ComponentError, DeliveryError, NodeConfig, PeerId, Value};
 
 /// Bytes of an input that cost as much as taking up a small one.
 const COST_BYTES: usize = 4_096;
@@ -105,13 +109,6 @@ impl Input {
     }
 }
 
-/// What was refused before it came to the node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Door {
-    pub(crate) refused: u64,
-    pub(crate) reasons: Refusals,
-}
-
 /// What a step takes in.
 #[derive(Debug)]
 pub(crate) struct Intake {
@@ -140,13 +137,15 @@ pub(crate) trait EventGate: Send + Sync {
     fn find(&self, module: &str, input: &str) -> Result<EventInput, DeliveryError>;
     /// Whether `value`, which is not too long, may be one of the input's values.
     fn check(&self, input: EventInput, value: &[u8]) -> Result<(), DeliveryError>;
+    /// Whether a program listens to what is refused.
+    fn hears_refusals(&self) -> bool;
 }
 
 struct Shared {
     shut_out: ShutOut,
     lanes: Lanes<Input, Box<Completed>>,
     late_completions: AtomicU64,
-    door: Mutex<Door>,
+    desk: Desk,
     budget: Budget,
     gate: Arc<dyn EventGate>,
     envelope_bytes: AtomicUsize,
@@ -231,7 +230,7 @@ impl Ingress {
             lanes: Lanes::new(),
             shut_out: ShutOut::default(),
             late_completions: AtomicU64::new(0),
-            door: Mutex::default(),
+            desk: Desk::new(gate.hears_refusals()),
             budget,
             gate,
             envelope_bytes: AtomicUsize::new(0),
@@ -248,6 +247,7 @@ impl Ingress {
         self.shared.envelope_bytes.store(limits.envelope_bytes, Ordering::Release);
         self.shared.event_bytes.store(limits.app_event_bytes, Ordering::Release);
         self.shared.budget.set_capacity(limits.ingress_bytes);
+        self.shared.desk.set_capacity(limits.bus);
     }
 
     /// What other threads hand in with.
@@ -298,9 +298,24 @@ impl Ingress {
         held.or_else(|| self.shared.lanes.pop_completion().map(|completed| *completed))
     }
 
-    /// Whether anything waits in either lane.
+    /// Whether anything waits in either lane, or was refused and is yet to be told.
     pub(crate) fn has_work(&self) -> bool {
-        self.shared.lanes.has_work() || !self.inbox.is_empty()
+        self.shared.lanes.has_work() || !self.inbox.is_empty() || self.untold_count() > 0
+    }
+
+    /// Refusals that are yet to be told.
+    pub(crate) fn untold_count(&self) -> usize {
+        self.shared.desk.waiting()
+    }
+
+    /// Takes the refusals that are yet to be told, oldest first, and how many found no room.
+    pub(crate) fn take_untold(&self) -> (VecDeque<Box<str>>, u64) {
+        self.shared.desk.take()
+    }
+
+    /// The refusals that are yet to be told, oldest first, and how many found no room.
+    pub(crate) fn untold(&self) -> (Vec<Box<str>>, u64) {
+        self.shared.desk.look()
     }
 
     /// Refuses everything from now on, completions too, so every op that waits must be ended by the caller; what
@@ -345,7 +360,7 @@ impl Ingress {
 
     /// Inputs refused: no room, no budget, no memory, too large, no such input.
     pub(crate) fn door(&self) -> Door {
-        *self.shared.door.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.desk.door()
     }
 
     /// Completions that came after the end, when no op waited any more.
@@ -364,7 +379,7 @@ impl Drop for Ingress {
 }
 
 impl Shared {
-    /// Hands in what `make` makes once there is a place for it; a refusal is counted.
+    /// Hands in what `make` makes once there is a place for it; a refusal is counted, and told if somebody listens.
     fn push(
         &self,
         sender: Sender,
@@ -373,14 +388,14 @@ impl Shared {
         let pushed =
             self.lanes.push(sender, || make(self).map(|input| (input.cost(), input)).map_err(Shut::Out));
         pushed.map_err(|shut| {
-            let mut door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
-            door.refused += 1;
-            if matches!(shut, Shut::NoPlace(Refused::NoPlace(NoPlace::Share { .. }))) {
-                door.reasons.sender_share += 1;
-                return shut.into();
-            }
+            let reason = match shut {
+                Shut::NoPlace(Refused::NoPlace(NoPlace::Share { .. })) => Reason::SenderShare,
+                _ => Reason::Error,
+            };
             let error = shut.into();
-            door.reasons.note(&error);
+            if self.desk.refuse(&error, reason) {
+                self.lanes.wake();
+            }
             error
         })
     }

@@ -36,6 +36,10 @@ impl EventGate for OneInput {
             _ => Ok(()),
         }
     }
+
+    fn hears_refusals(&self) -> bool {
+        true
+    }
 }
 
 /// Counts its wakes.

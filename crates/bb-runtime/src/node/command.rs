@@ -33,6 +33,39 @@ impl Node {
         self.engine.peers.book.add_peer(peer, addresses)
     }
 
+    /// Takes the addresses of a record that `peer` signed, in place of those of its record before; whether anything is new.
+    /// `sequence` is the record's number, which grows with each record of a peer. Of peers that policy does not allow, and
+    /// for the node itself, nothing is taken.
+    ///
+    /// The signature is the host's to verify, with the key that the peer id is the hash of. What a peer signed counts less
+    /// than the host's own word and more than what its messages claim.
+    ///
+    /// # Errors
+    /// [`AddressBookError`], [`AddressBookError::StaleRecord`] for a number that is lower than the last; the addresses
+    /// before stay then.
+    ///
+    /// ```
+    /// # use bb_runtime::{AddressBookError, Node, PeerId};
+    /// # fn learn(node: &mut Node) -> Result<(), Box<dyn std::error::Error>> {
+    /// let peer = PeerId::from_u64(7);
+    /// node.register_signed(peer, 4, ["/ip4/192.0.2.1/udp/4001/quic-v1".parse()?])?;
+    /// let old = node.register_signed(peer, 3, ["/ip4/192.0.2.9/udp/4001/quic-v1".parse()?]);
+    /// assert!(matches!(old, Err(AddressBookError::StaleRecord { held: 4, got: 3, .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn register_signed(
+        &mut self,
+        peer: PeerId,
+        sequence: u64,
+        addresses: impl IntoIterator<Item = Address>,
+    ) -> Result<bool, AddressBookError> {
+        if !self.engine.takes_word_of(peer) {
+            return Ok(false);
+        }
+        self.engine.peers.book.register_signed(peer, sequence, addresses)
+    }
+
     /// Takes nothing from a peer and sends nothing to it; whether it was not blocked before.
     ///
     /// What waits to be sent to it is dropped, each with a `PeerBlocked` step.
@@ -120,7 +153,8 @@ impl Node {
     /// # use bb_runtime::{ExecId, Node};
     /// # fn stop(node: &mut Node, run: ExecId) {
     /// if node.cancel(run) {
-    ///     assert!(node.execution_state(run).is_none());
+    ///     assert!(node.execution_state(run).is_some(), "until a step reports its end");
+    ///     assert!(!node.cancel(run), "it is over");
     /// }
     /// # }
     /// ```

@@ -44,6 +44,7 @@ impl Node {
         if !self.shut_out.is_empty() {
             self.shut_out([]);
         }
+        self.tell_untold();
         if self.ingress.has_work() {
             self.take_inputs();
         }
@@ -70,6 +71,8 @@ impl Node {
             engine.steps.push(EngineStep::CycleBudgetExceeded { ops_invoked });
         }
         engine.is_stepping = false;
+        #[cfg(debug_assertions)]
+        engine.check_invariants();
         self.hand_out()
     }
 

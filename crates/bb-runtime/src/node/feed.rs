@@ -8,7 +8,7 @@ use bb_framework::Charge;
 use bb_ir::wire_codec::{DecodeLimits, Scanned, ValueError, scan};
 
 use super::Node;
-use crate::engine::bus;
+use crate::engine::bus::{self, Bus};
 use crate::engine::dense::{Argument, Region, Target};
 use crate::engine::frame::Held;
 use crate::engine::inbound::held;
@@ -159,9 +159,21 @@ impl Node {
             && !matches!(error, DeliveryError::PeerDenied { .. })
         {
             self.engine.counters.refused.note(error);
+            self.tell_untold();
             self.engine.publish(bus::DELIVERY_REFUSED, || Value::Str(error.to_string().into()));
         }
         taken
+    }
+
+    /// Says on the bus what was refused on other threads.
+    pub(super) fn tell_untold(&mut self) {
+        if self.ingress.untold_count() > 0 {
+            let (untold, dropped) = self.ingress.take_untold();
+            for text in untold {
+                self.engine.publish(bus::DELIVERY_REFUSED, || Value::Str((*text).into()));
+            }
+            self.engine.bus.dropped += dropped;
+        }
     }
 
     /// What other threads hand things in with.
@@ -235,6 +247,10 @@ impl EventGate for Gate {
                 Err(invalid(target, argument, ValueFault::Malformed(error)))
             }
         }
+    }
+
+    fn hears_refusals(&self) -> bool {
+        Bus::new(&self.0, 0).is_heard(bus::DELIVERY_REFUSED)
     }
 }
 

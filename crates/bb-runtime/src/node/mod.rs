@@ -67,7 +67,7 @@ use crate::{
 ///   [`now`](Self::now) [`state_digest`](Self::state_digest)
 /// - **feed**: [`invoke`](Self::invoke) [`deliver_event`](Self::deliver_event)
 ///   [`deliver_inbound`](Self::deliver_inbound) [`ingress_handle`](Self::ingress_handle)
-/// - **command**: [`with_config`](Self::with_config) [`add_peer`](Self::add_peer)
+/// - **command**: [`with_config`](Self::with_config) [`add_peer`](Self::add_peer) [`register_signed`](Self::register_signed)
 ///   [`block_peer`](Self::block_peer) [`unblock_peer`](Self::unblock_peer) [`set_allowlist`](Self::set_allowlist)
 ///   [`add_local_address`](Self::add_local_address) [`forget_local_address`](Self::forget_local_address)
 ///   [`set_telemetry_tap`](Self::set_telemetry_tap) [`cancel`](Self::cancel) [`close`](Self::close)
@@ -155,6 +155,8 @@ impl Node {
             is_stepping: false,
             steps: Vec::new(),
             counters: Counters::default(),
+            #[cfg(debug_assertions)]
+            unchecked: 0,
         };
         Ok(Self {
             engine,
@@ -260,13 +262,16 @@ impl Node {
     /// # }
     /// ```
     pub fn execution_state(&self, execution: ExecId) -> Option<ExecutionState> {
-        let held = self.engine.executions.find(execution)?;
-        let running: u64 = held.frames.iter().map(|&frame| self.engine.frames.frame(frame).fired).sum();
+        let engine = &self.engine;
+        let (held, awaited) = match engine.executions.find(execution) {
+            Some(held) => (engine.last_state(held), held.waits.len()),
+            None => (*engine.executions.ended.iter().find(|ended| ended.id == execution)?, 0),
+        };
         Some(ExecutionState {
-            target: self.engine.targets[held.target as usize].name.clone(),
-            ops_fired: held.ops_fired + running,
+            target: engine.targets[held.target as usize].name.clone(),
+            ops_fired: held.ops_fired,
             outputs_written: held.outputs_written,
-            awaited: held.waits.len(),
+            awaited,
         })
     }
 

@@ -9,6 +9,7 @@ use bb_ir::Digest;
 use super::Node;
 use super::lines::Lines;
 use crate::engine::Counters;
+use crate::engine::execution::Ended;
 use crate::engine::holds::{Holds, Records};
 use crate::engine::permits::Permits;
 use crate::error::DeliveryError;
@@ -112,9 +113,15 @@ impl Node {
         let span = tracing::debug_span!("restore", peer = %self.engine.peer_id);
         let _entered = span.enter();
         let restored = read(snapshot.borrow(), &self.engine, self.ingress.completion_sink())?;
-        let known: BTreeSet<_> = restored.executions.iter().map(|(_, held)| held.id).collect();
-        let ended: Vec<_> =
-            self.engine.executions.iter().map(|(_, held)| held.id).filter(|id| !known.contains(id)).collect();
+        let executions = &restored.executions;
+        let over = executions.ended.iter().map(|ended| ended.id);
+        let known: BTreeSet<_> = executions.iter().map(|(_, held)| held.id).chain(over).collect();
+        let engine = &mut self.engine;
+        let mut left: Vec<Ended> =
+            engine.executions.iter().map(|(_, held)| engine.last_state(held)).collect();
+        left.retain(|ended| !known.contains(&ended.id));
+        let mut unreported = std::mem::take(&mut engine.executions.ended);
+        unreported.retain(|ended| !known.contains(&ended.id));
         // What this node has yet to say stays true of all that the snapshot does not know.
         let mut told = std::mem::take(&mut self.engine.steps);
         told.retain(|step| execution_of(step).is_none_or(|id| !known.contains(&id)));
@@ -123,10 +130,11 @@ impl Node {
         self.ended.extend(std::iter::repeat_with(cleared).take(self.lines.len()));
         self.swap(restored);
         let reason: Arc<str> = "the node was restored from a snapshot that does not know it".into();
-        self.ended.extend(ended.into_iter().map(|exec_id| EngineStep::ExecutionFinished {
-            exec_id,
+        self.ended.extend(left.iter().map(|ended| EngineStep::ExecutionFinished {
+            exec_id: ended.id,
             outcome: Outcome::Cancelled(Arc::clone(&reason)),
         }));
+        self.engine.executions.ended.extend(unreported.into_iter().chain(left));
         Ok(())
     }
 
@@ -249,7 +257,7 @@ impl Node {
             ("completion queue", completions),
             ("frontier", self.engine.frontier.len()),
             ("line of events", self.lines.len()),
-            ("bus", self.engine.bus.events.len()),
+            ("bus", self.engine.bus.events.len() + self.ingress.untold_count()),
             ("queue of phases", self.engine.phases.waiting().count()),
             ("queue of steps", self.engine.steps.len() + self.ended.len()),
             ("queue of bootstraps", self.engine.bootstraps.queue.len()),

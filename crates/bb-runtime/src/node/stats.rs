@@ -188,7 +188,7 @@ impl Node {
             outbound_bytes: engine.wire.outbound.byte_count(),
             timers: engine.waits.len() + engine.timers.due.len(),
             subscriptions: engine.bus.subscriptions(),
-            bus: engine.bus.events.len(),
+            bus: engine.bus.events.len() + self.ingress.untold_count(),
             holds: engine.holds.count,
             records: engine.records.last.len(),
             metrics: engine.records.counters.len(),

@@ -34,6 +34,7 @@ impl Node {
     /// Takes the steps out for the caller, past the tap.
     pub(super) fn hand_out(&mut self) -> Vec<EngineStep> {
         let mut steps = std::mem::take(&mut self.engine.steps);
+        self.engine.executions.ended.clear();
         if !self.ended.is_empty() {
             // What a restore left behind is said first.
             steps.splice(0..0, self.ended.drain(..));

@@ -10,10 +10,10 @@ use super::SnapshotError;
 use super::codec::{At, Bad, Read, close, fields, list, message, open, put_number, set, unknown};
 use super::frames::load_held;
 use super::save::Saving;
-use crate::Name;
-use crate::engine::bus::Bus;
+use crate::engine::bus::{Bus, DELIVERY_REFUSED};
 use crate::engine::frame::Held;
 use crate::engine::lifecycle::Phases;
+use crate::{Name, Value};
 
 pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
     let engine = cx.engine;
@@ -21,6 +21,13 @@ pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(),
         let entry = open(out, 1);
         put_bytes(out, 1, topic.as_bytes());
         cx.put_held(out, 2, held);
+        close(out, entry);
+    }
+    // What was refused on other threads comes next, as the next step would have said it.
+    for text in std::mem::take(&mut cx.untold) {
+        let entry = open(out, 1);
+        put_bytes(out, 1, DELIVERY_REFUSED.as_bytes());
+        cx.put_held(out, 2, &Held::own(Value::Str((*text).into())));
         close(out, entry);
     }
     Ok(())

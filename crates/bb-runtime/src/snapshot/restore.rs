@@ -134,7 +134,7 @@ pub(crate) fn read(
     let lines = lines::load(section(15), &engine.targets, &charges, own.ingress_queue).named("lines")?;
     let inputs = inbox::load(section(16), &engine.targets, &charges, own.ingress_queue).named("inbox")?;
     let completions = completions::load(section(17), own.pending_async).named("completions")?;
-    let steps = steps::load(section(18), &engine.targets).named("steps")?;
+    let (steps, ended) = steps::load(section(18), &engine.targets).named("steps")?;
     let (refused, capacity) = (counted.source_timers_refused, own.timers);
     let (is_started, timers) =
         timers::load(section(21), &engine.targets, (refused, capacity), now).named("timers")?;
@@ -147,8 +147,18 @@ pub(crate) fn read(
     let sink: Arc<dyn CompletionSink> = epoch.clone();
     let components = components::make(&saved, &engine.lowered, &engine.components, &sink, running.answers)?;
     let Running {
-        executions, frames, frontier, waits, leases, permits, bootstraps, parked, requests, ..
+        mut executions,
+        frames,
+        frontier,
+        waits,
+        leases,
+        permits,
+        bootstraps,
+        parked,
+        requests,
+        ..
     } = running;
+    executions.ended = ended;
     Ok(Restored {
         incarnation,
         now,

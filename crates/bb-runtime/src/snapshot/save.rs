@@ -26,6 +26,10 @@ pub(crate) struct Saving<'a> {
     /// Indices of frames, in the order of their executions.
     pub(super) frames: Vec<u32>,
     frame_numbers: BTreeMap<u32, u32>,
+    /// What was refused on other threads and is yet to be said on the bus, as far as it has room.
+    pub(super) untold: Vec<Box<str>>,
+    /// What found no room on the bus.
+    pub(super) bus_dropped: u64,
     /// Ops that are ready or wait, by frame.
     pub(super) open: BTreeSet<(u32, u32)>,
     charge_numbers: BTreeMap<usize, u64>,
@@ -66,6 +70,10 @@ impl<'a> Saving<'a> {
         let mut open: BTreeSet<(u32, u32)> =
             queued.filter(|&(frame, _)| !engine.frames.frame(frame).cancelled).collect();
         open.extend(engine.waits.in_order().map(|(_, _, wait)| (wait.frame, wait.op)));
+        let (mut untold, dropped) = ingress.untold();
+        let room = engine.limits.bus.saturating_sub(engine.bus.events.len());
+        let beyond = untold.len().saturating_sub(room);
+        untold.truncate(room);
         Self {
             engine,
             ingress,
@@ -75,6 +83,8 @@ impl<'a> Saving<'a> {
             executions,
             frames,
             frame_numbers,
+            untold,
+            bus_dropped: engine.bus.dropped + dropped + beyond as u64,
             open,
             charge_numbers: BTreeMap::new(),
             charge_bytes: Vec::new(),

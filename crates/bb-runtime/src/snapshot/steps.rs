@@ -5,6 +5,7 @@
 //! What is said only in a step has no form here: values and topics of programs, timeouts, news of peers, what the node
 //! sends or could not send, phases, telemetry.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use super::codec::{Bad, Read, fields, index32, list, message, push, put_number, 
 use super::save::Saving;
 use super::{Fault, SnapshotError};
 use crate::engine::dense::Target;
+use crate::engine::execution::Ended;
 use crate::error::{OpError, ReceiveError};
 use crate::{DeliveryError, EngineStep, ExecId, Name, OpRef, Outcome, PeerId};
 
@@ -30,19 +32,40 @@ struct Saved {
     text: String,
     peer: Option<PeerId>,
     first: u64,
+    ops_fired: u64,
+    outputs_written: u64,
 }
 
 impl Saved {
     /// A step of this kind, of no execution and no peer.
     fn of(kind: u64) -> Self {
         let execution = ExecId { incarnation: 0, counter: 0 };
-        Self { kind, execution, target: 0, region: 0, op: 0, text: String::new(), peer: None, first: 0 }
+        let text = String::new();
+        let (ops_fired, outputs_written) = (0, 0);
+        Self {
+            kind,
+            execution,
+            target: 0,
+            region: 0,
+            op: 0,
+            text,
+            peer: None,
+            first: 0,
+            ops_fired,
+            outputs_written,
+        }
     }
 }
 
 pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(), SnapshotError> {
+    let ended = &cx.engine.executions.ended;
+    let ended: BTreeMap<ExecId, &Ended> = ended.iter().map(|ended| (ended.id, ended)).collect();
     for step in &cx.engine.steps {
-        let saved = describe(step, &cx.engine.targets)?;
+        let mut saved = describe(step, &cx.engine.targets)?;
+        if let (FINISHED, Some(ended)) = (saved.kind, ended.get(&saved.execution)) {
+            let Ended { target, ops_fired, outputs_written, .. } = **ended;
+            saved = Saved { target, ops_fired, outputs_written, ..saved };
+        }
         message(out, 1, |out| {
             put_number(out, 1, saved.kind);
             put_number(out, 2, saved.execution.incarnation);
@@ -57,6 +80,8 @@ pub(super) fn save(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> Result<(),
                 put_peer(out, 9, peer);
             }
             put_number(out, 10, saved.first);
+            put_number(out, 11, saved.ops_fired);
+            put_number(out, 12, saved.outputs_written);
         });
     }
     Ok(())
@@ -125,17 +150,28 @@ fn describe(step: &EngineStep, targets: &[Arc<Target>]) -> Result<Saved, Snapsho
     })
 }
 
-pub(super) fn load(section: &[u8], targets: &[Arc<Target>]) -> Result<Vec<EngineStep>, Bad> {
-    let mut steps = Vec::new();
-    list(Cursor::new(section), "steps", |entry| push(&mut steps, step(read(entry)?, targets)?))?;
-    Ok(steps)
+/// The steps, and the executions whose ends they report.
+pub(super) fn load(section: &[u8], targets: &[Arc<Target>]) -> Result<(Vec<EngineStep>, Vec<Ended>), Bad> {
+    let (mut steps, mut ended) = (Vec::new(), Vec::new());
+    list(Cursor::new(section), "steps", |entry| {
+        let saved = read(entry)?;
+        if saved.kind == FINISHED {
+            let Saved { execution: id, target, ops_fired, outputs_written, .. } = saved;
+            if target as usize >= targets.len() {
+                return Err(Bad::inconsistent("no such target").named("target"));
+            }
+            push(&mut ended, Ended { id, target, ops_fired, outputs_written })?;
+        }
+        push(&mut steps, step(saved, targets)?)
+    })?;
+    Ok((steps, ended))
 }
 
 fn read(entry: Cursor<'_>) -> Result<Saved, Bad> {
-    let mut numbers = [None; 10];
+    let mut numbers = [None; 12];
     let (mut text, mut peer) = (None, None);
     fields(entry, |field| match field.number {
-        number @ (1..=6 | 10) => set(&mut numbers[number as usize - 1], &field, field.varint()?),
+        number @ (1..=6 | 10..=12) => set(&mut numbers[number as usize - 1], &field, field.varint()?),
         7 => set(&mut text, &field, field.string()?),
         9 => set(&mut peer, &field, field.peer()?),
         _ => Err(unknown(&field)),
@@ -150,6 +186,8 @@ fn read(entry: Cursor<'_>) -> Result<Saved, Bad> {
         text: text.unwrap_or_default(),
         peer,
         first: number(10),
+        ops_fired: number(11),
+        outputs_written: number(12),
     })
 }
 

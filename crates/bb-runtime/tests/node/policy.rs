@@ -142,8 +142,10 @@ fn a_cancelled_execution_ends_once_and_its_answers_come_late() {
     federation.step();
     assert!(federation.server().cancel(run));
     assert!(!federation.server().cancel(run));
-    assert!(federation.server().execution_state(run).is_none());
+    let state = federation.server().execution_state(run).expect("its end is yet to be reported");
+    assert!(state.ops_fired > 0 && state.awaited == 0, "{state:?}");
     federation.settle();
+    assert_eq!(federation.server().execution_state(run), None);
     let steps = federation.server_steps();
     assert!(matches!(outcome(&steps, run), Outcome::Cancelled(_)));
     let stats = federation.server().engine_stats();

@@ -6,8 +6,8 @@ use bb_framework::{DenyReason, MessageId};
 use bb_ir::program::{Attribute, RegionKind, domains};
 use bb_runtime::envelope::{Envelope, Fill, Notice};
 use bb_runtime::{
-    Address, CompiledModel, Config, Decision, EngineStep, Node, NodeConfig, NodeSnapshot, Outcome, PeerId,
-    Time, Value, ValueType, install,
+    Address, AddressBookError, CompiledModel, Config, Decision, EngineStep, Node, NodeConfig, NodeSnapshot,
+    Outcome, PeerId, Time, Value, ValueType, install,
 };
 
 use crate::common::{ProgramBuilder, RegionBuilder};
@@ -188,4 +188,29 @@ fn what_a_node_has_yet_to_say_is_said_by_its_twin() {
     let told = step(&mut node, at(2));
     assert_eq!(step(&mut second, at(2)), told);
     assert_eq!(told.iter().filter(|line| line.contains("cleared")).count(), 2, "{told:?}");
+}
+
+#[test]
+fn what_a_peer_signed_stands_between_the_operators_word_and_a_claim_and_policy_comes_before_it() {
+    let model = program();
+    let mut node = make(&model);
+    let address = |number: u64| -> Address { format!("/memory/{number}").parse().unwrap() };
+    node.block_peer(peer(8)).unwrap();
+    assert_eq!(node.register_signed(peer(8), 1, [address(8)]), Ok(false), "it is blocked");
+    assert_eq!(node.register_signed(peer(1), 1, [address(8)]), Ok(false), "it is the node itself");
+    assert!(node.local_addresses().next().is_none() && node.resolve_peer_addresses(peer(8)).is_empty());
+
+    assert_eq!(node.register_signed(peer(2), 4, [address(20), address(21)]), Ok(true));
+    let claim = Envelope { addresses: vec![address(22)].into(), ..message(&model, 1, Value::I64(1)) };
+    node.deliver_inbound(peer(2), &claim.encode()).unwrap();
+    node.add_peer(peer(2), [address(19)]).unwrap();
+    assert_eq!(node.resolve_peer_addresses(peer(2)), [19, 20, 21, 22].map(address));
+    assert_eq!(node.register_signed(peer(2), 4, [address(99)]), Ok(false), "the record is known");
+    let stale = node.register_signed(peer(2), 3, [address(99)]);
+    assert_eq!(stale, Err(AddressBookError::StaleRecord { got: 3, held: 4, peer: peer(2) }));
+    let mut twin = twin(&node, &model);
+    for node in [&mut node, &mut twin] {
+        assert_eq!(node.register_signed(peer(2), 5, [address(30)]), Ok(true));
+        assert_eq!(node.resolve_peer_addresses(peer(2)), [19, 30, 22].map(address));
+    }
 }

@@ -50,8 +50,8 @@ fn said(step: &EngineStep) -> (&'static str, String) {
     }
 }
 
-/// A node with one of each kind to be said, and the kinds.
-fn with_news() -> (Node, BTreeSet<&'static str>) {
+/// A node with one of each kind to be said, the kinds, and executions that were cancelled.
+fn with_news() -> (Node, BTreeSet<&'static str>, Vec<ExecId>) {
     let (mut node, _) = fresh(limits());
     for asker in [22, 23] {
         node.deliver_inbound(peer(asker), &ask(1).encode()).unwrap();
@@ -76,17 +76,24 @@ fn with_news() -> (Node, BTreeSet<&'static str>) {
     node.deliver_inbound(peer(30), &failure(2, pending[1].1).encode()).unwrap();
     node.deliver_inbound(peer(25), &take(1, "no number").encode()).unwrap();
     invoke(&mut node, "Join", &[("a", Value::I64(1)), ("b", Value::I64(2))]);
-    (node, ["waits", "end", "op", "failure", "blocked", "fill"].into())
+    (node, ["waits", "end", "op", "failure", "blocked", "fill"].into(), asked)
 }
 
 #[test]
 fn what_came_about_between_two_steps_is_said_by_the_twin() {
-    let (mut node, kinds) = with_news();
+    let (mut node, kinds, asked) = with_news();
     let bytes = node.snapshot().unwrap().encode();
     let (mut twin, _) = fresh(limits());
     twin.restore(NodeSnapshot::decode(bytes).unwrap()).unwrap();
     assert_eq!(twin.state_digest().unwrap(), node.state_digest().unwrap());
+    for run in &asked {
+        assert!(node.execution_state(*run).is_some());
+        assert_eq!(twin.execution_state(*run), node.execution_state(*run), "its end is yet to be reported");
+    }
     let [ours, theirs] = [&mut node, &mut twin].map(|node| node.step(at(2)));
+    for run in &asked {
+        assert_eq!((node.execution_state(*run), twin.execution_state(*run)), (None, None));
+    }
     let [told, again] = [&ours, &theirs].map(|steps| steps.iter().map(said).collect::<Vec<_>>());
     assert_eq!(again, told);
     let got: BTreeSet<&str> = told.iter().map(|(kind, _)| *kind).collect();
@@ -131,10 +138,75 @@ fn a_restore_keeps_what_the_node_has_yet_to_say_of_what_the_snapshot_does_not_kn
     let before = node.snapshot().unwrap();
     let ended = node.invoke("Chain", &[("x", &x)]).unwrap();
     assert!(node.cancel(ended) && node.cancel(known));
+    let running = node.invoke("Chain", &[("x", &x)]).unwrap();
     node.restore(before).unwrap();
+    for run in [ended, known, running] {
+        assert!(node.execution_state(run).is_some(), "{run}");
+    }
     let steps = settle(&mut node, at(0));
-    assert!(matches!(outcome(&steps, ended), Outcome::Cancelled(_)), "{steps:?}");
+    for run in [ended, running] {
+        assert!(matches!(outcome(&steps, run), Outcome::Cancelled(_)), "{steps:?}");
+    }
     assert!(outcome(&steps, known).is_completed(), "it is under way again: {steps:?}");
+    for run in [ended, known, running] {
+        assert_eq!(node.execution_state(run), None, "{run}");
+    }
+}
+
+#[test]
+fn an_end_that_both_the_node_and_the_snapshot_have_yet_to_report_is_reported_once() {
+    let mut node = node(1, &chain(2), "Chain");
+    let run = node.invoke("Chain", &[("x", &Value::I64(1).encode())]).unwrap();
+    assert!(node.cancel(run));
+    let snapshot = node.snapshot().unwrap();
+    node.restore(snapshot).unwrap();
+    let steps = settle(&mut node, at(0));
+    let ends = steps.iter().filter(|step| matches!(step, EngineStep::ExecutionFinished { .. }));
+    assert_eq!(ends.count(), 1, "{steps:?}");
+}
+
+#[test]
+fn what_is_refused_on_another_thread_is_said_on_the_bus_by_the_node_and_by_its_twin() {
+    let (mut node, _) = fresh(limits().with_bus(2));
+    let handle = node.ingress_handle();
+    let woken = std::sync::Arc::new(Wakes::default());
+    let waker = std::task::Waker::from(std::sync::Arc::clone(&woken));
+    let mut cx = std::task::Context::from_waker(&waker);
+    while node.poll(&mut cx).is_ready() {}
+    for input in ["a", "b", "c"] {
+        assert!(handle.deliver_event("Keep", input, &Value::I64(1).encode()).is_err());
+    }
+    assert!(woken.0.load(std::sync::atomic::Ordering::SeqCst) > 0, "there is something to say");
+    assert_eq!((node.engine_stats().bus, node.engine_stats().bus_dropped), (2, 0));
+    let error = node.snapshot_with(SnapshotMode::Quiescent).unwrap_err();
+    assert!(matches!(error, SnapshotError::BusNotDrained { queue: "bus", queued: 2, .. }), "{error}");
+    let snapshot = node.snapshot().unwrap();
+    let (mut twin, _) = fresh(limits().with_bus(2));
+    twin.restore(snapshot).unwrap();
+    assert_eq!(twin.state_digest().unwrap(), node.state_digest().unwrap());
+    for node in [&mut node, &mut twin] {
+        let steps = settle(node, at(2));
+        let said = |step: &EngineStep| match step {
+            EngineStep::AppEvent { output, value: Value::Str(text), .. } if *output == "EventSource" => {
+                Some(text.to_string())
+            }
+            _ => None,
+        };
+        let said: Vec<String> = steps.iter().filter_map(said).collect();
+        let [first, second] = &said[..] else { panic!("{said:?} of {steps:?}") };
+        assert!(first.contains("`a`") && second.contains("`b`"), "{said:?}");
+        assert_eq!((node.engine_stats().bus, node.engine_stats().bus_dropped), (0, 1));
+    }
+}
+
+/// Counts its wakes.
+#[derive(Default)]
+struct Wakes(std::sync::atomic::AtomicUsize);
+
+impl std::task::Wake for Wakes {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    }
 }
 
 #[test]

@@ -113,7 +113,9 @@ impl SavedFrame {
             }
             target.held = Some(held);
         }
-        let mut sites = Sites { places, missing: region.missing.to_vec(), eager: Vec::new(), queued: 0 };
+        let mut sites = Sites { places, missing: region.missing.to_vec(), ..Sites::default() };
+        #[cfg(debug_assertions)]
+        sites.resolved.extend((0..op_count as u32).map(&is_resolved));
         sites.eager = begin_eager(&region, eager, &is_resolved, open)?;
         let has_taken = |op: u32| open.contains(&(op, Open::Taken));
         for argument in &region.arguments {

@@ -63,6 +63,18 @@ impl Leases {
         self.0.get(&slot).into_iter().flat_map(|lease| lease.waiting.iter().copied())
     }
 
+    /// How many are lent.
+    #[cfg(debug_assertions)]
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The execution that has an aggregator.
+    #[cfg(debug_assertions)]
+    pub(crate) fn holder(&self, slot: u32) -> Option<u32> {
+        self.0.get(&slot).map(|lease| lease.holder)
+    }
+
     /// Lends an aggregator that was lent when it was saved; `false`: it is lent already.
     pub(crate) fn lend_again(&mut self, slot: u32, holder: u32, waiting: VecDeque<u64>) -> bool {
         self.0.insert(slot, Lease { holder, waiting }).is_none()
