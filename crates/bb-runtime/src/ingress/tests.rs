@@ -38,7 +38,7 @@ impl EventGate for OneInput {
     }
 
     fn hears_refusals(&self) -> bool {
-        true
+        false
     }
 }
 
