@@ -1,10 +1,11 @@
 //! What a method may use besides its arguments.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use super::{Answer, Backend, Completion, CompletionSink, ComponentError, DataSource, OpOutput, Pending};
-use crate::{PeerId, Role, Time};
+use crate::{DynComponent, PeerId, Role, Time};
 
 /// An execution of a node; never repeats, not over restarts either, if each snapshot is gone on from once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,7 +26,15 @@ impl fmt::Display for ExecId {
 pub(crate) trait Services {
     /// Another component, by the name under which the running one declared it.
     fn backend(&mut self, name: &str) -> Result<&mut dyn Backend, ComponentError>;
-    fn data_source(&mut self, name: &str) -> Result<&mut dyn DataSource, ComponentError>;
+    /// Takes another component out, by the name under which the running one declared it; its dependencies are what names
+    /// mean until it is given back.
+    fn lend(&mut self, name: &str, role: Role) -> Result<Box<dyn DynComponent>, ComponentError>;
+    /// Puts back the component that was taken out last.
+    fn give_back(&mut self, component: Box<dyn DynComponent>);
+    /// Lets names mean the dependencies of the component in `slot`, until [`Services::leave`].
+    fn enter(&mut self, slot: u32);
+    /// Lets names mean what they did before.
+    fn leave(&mut self);
     fn random(&mut self) -> u64;
     fn known_peers(&self) -> Vec<PeerId>;
     /// Reserves a place for an answer that comes later.
@@ -70,12 +79,32 @@ impl OpContext<'_> {
         self.services.backend(name)
     }
 
-    /// A data source that the component declared as a dependency.
+    /// Lets `read` use a data source that the component declared as a dependency. In the context that `read` gets, names
+    /// mean the data source's own dependencies.
     ///
     /// # Errors
-    /// [`ComponentError::NoDependency`], [`ComponentError::Busy`].
-    pub fn data_source(&mut self, name: &str) -> Result<&mut dyn DataSource, ComponentError> {
-        self.services.data_source(name)
+    /// [`ComponentError::NoDependency`], [`ComponentError::Busy`], and those of `read`.
+    ///
+    /// ```
+    /// # use bb_runtime::{Answer, Batch, ComponentError, OpContext};
+    /// # fn first(cx: &mut OpContext<'_>) -> Result<Option<Answer<Option<Batch>>>, ComponentError> {
+    /// cx.with_data_source("rows", |rows, cx| {
+    ///     if rows.is_empty() { Ok(None) } else { rows.next_batch(cx, 32).map(Some) }
+    /// })
+    /// # }
+    /// ```
+    pub fn with_data_source<R>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&mut dyn DataSource, &mut OpContext<'_>) -> Result<R, ComponentError>,
+    ) -> Result<R, ComponentError> {
+        let mut component = self.services.lend(name, Role::DataSource)?;
+        let called = catch_unwind(AssertUnwindSafe(|| match component.as_data_source() {
+            Some(source) => read(source, self),
+            None => Err(Self::no_dependency(name, Role::DataSource, Vec::new())),
+        }));
+        self.services.give_back(component);
+        called.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     /// 64 random bits of the node's seeded generator.

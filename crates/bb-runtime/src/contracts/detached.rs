@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use smallvec::SmallVec;
 
 use super::{
-    Answer, Backend, CompletionSink, ComponentError, DataSource, ExecId, OpContext, OpOutput, Pending,
-    Services,
+    Answer, Backend, CompletionSink, ComponentError, ExecId, OpContext, OpOutput, Pending, Services,
 };
 use crate::{DynComponent, PeerId, Role, Time, Value};
 
@@ -41,6 +40,8 @@ pub struct Detached {
 
 struct DetachedServices {
     dependencies: BTreeMap<String, Box<dyn DynComponent>>,
+    /// Names of those that are lent, the last one last.
+    lent: Vec<String>,
     known_peers: Vec<PeerId>,
     random: u64,
     deferred: u64,
@@ -63,6 +64,7 @@ impl Detached {
             source_peer: None,
             services: DetachedServices {
                 dependencies: BTreeMap::new(),
+                lent: Vec::new(),
                 known_peers: Vec::new(),
                 random: seed,
                 deferred: 0,
@@ -180,15 +182,29 @@ impl Services for DetachedServices {
             .ok_or_else(|| OpContext::no_dependency(name, Role::Backend, Vec::new()))
     }
 
-    fn data_source(&mut self, name: &str) -> Result<&mut dyn DataSource, ComponentError> {
-        if !self.has(name, Role::DataSource) {
-            return Err(self.missing(name, Role::DataSource));
+    fn lend(&mut self, name: &str, role: Role) -> Result<Box<dyn DynComponent>, ComponentError> {
+        if self.lent.iter().any(|lent| lent == name) {
+            return Err(ComponentError::Busy { name: name.to_owned() });
         }
-        let component = self.dependencies.get_mut(name);
-        component
-            .and_then(|component| component.as_data_source())
-            .ok_or_else(|| OpContext::no_dependency(name, Role::DataSource, Vec::new()))
+        if !self.has(name, role) {
+            return Err(self.missing(name, role));
+        }
+        let (name, component) =
+            self.dependencies.remove_entry(name).ok_or_else(|| self.missing(name, role))?;
+        self.lent.push(name);
+        Ok(component)
     }
+
+    fn give_back(&mut self, component: Box<dyn DynComponent>) {
+        if let Some(name) = self.lent.pop() {
+            self.dependencies.insert(name, component);
+        }
+    }
+
+    /// Here all components have the same dependencies.
+    fn enter(&mut self, _: u32) {}
+
+    fn leave(&mut self) {}
 
     /// Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014: SplitMix64.
     fn random(&mut self) -> u64 {
@@ -243,6 +259,59 @@ mod tests {
         drop(completion);
         let outcome = detached.outcome(answer).ok().expect("it is over");
         assert!(matches!(outcome, Err(ComponentError::Cancelled { .. })));
+    }
+
+    /// As many rows as it was made with.
+    struct Rows(usize);
+
+    impl crate::Component for Rows {
+        const TYPE_NAME: &'static str = "test::Rows";
+        type Config = ();
+        fn new((): &()) -> Result<Self, ComponentError> {
+            Ok(Self(0))
+        }
+        fn save(&self, _: &mut crate::StateWriter) -> Result<(), ComponentError> {
+            Ok(())
+        }
+        fn load(&mut self, _: &mut crate::StateReader<'_>) -> Result<(), ComponentError> {
+            Ok(())
+        }
+    }
+
+    impl crate::DataSource for Rows {
+        fn next_batch(
+            &mut self,
+            _: &mut OpContext<'_>,
+            _: usize,
+        ) -> Result<Answer<Option<crate::Batch>>, ComponentError> {
+            Ok(Answer::now(None))
+        }
+        fn reset(&mut self, _: &mut OpContext<'_>) -> Result<Answer<()>, ComponentError> {
+            Ok(Answer::now(()))
+        }
+        fn len(&self) -> usize {
+            self.0
+        }
+    }
+
+    crate::component!(Rows: DataSource);
+
+    #[test]
+    fn a_data_source_is_lent_once_and_comes_back() {
+        let mut detached = Detached::new(0).with("rows", Rows(3));
+        let mut cx = detached.context();
+        let (len, again) = cx
+            .with_data_source("rows", |rows, cx| {
+                Ok((rows.len(), cx.with_data_source("rows", |_, _| Ok(())).err()))
+            })
+            .expect("it was given");
+        assert_eq!(len, 3);
+        assert!(matches!(again, Some(ComponentError::Busy { name }) if name == "rows"));
+        assert!(cx.with_data_source("rows", |_, _| Ok(())).is_ok());
+        let missing = cx.with_data_source("other", |_, _| Ok(()));
+        assert!(
+            matches!(missing, Err(ComponentError::NoDependency { declared, .. }) if declared == ["rows"])
+        );
     }
 
     #[test]

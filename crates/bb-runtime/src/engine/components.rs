@@ -14,7 +14,8 @@ use super::peers::Peers;
 use super::wait::Waits;
 use crate::config::SlotConfig;
 use crate::contracts::{
-    Answer, Backend, CompletionSink, DataSource, Executable, OpContext, OpOutput, Outputs, Pending, Services,
+    Answer, Backend, Batch, CompletionSink, DataSource, Executable, OpContext, OpOutput, Outputs, Pending,
+    Services,
 };
 use crate::error::OpError;
 use crate::{ComponentError, ComponentFactory, DynComponent, ExecId, PeerId, Role, Tensor, Time, Value};
@@ -77,7 +78,9 @@ pub(crate) struct CallContext<'a> {
 
 struct Lent<'a> {
     held: &'a mut [Option<Box<dyn DynComponent>>],
-    dependencies: &'a [ResolvedDependency],
+    dependencies: &'a [Box<[ResolvedDependency]>],
+    /// The slots whose components run, the innermost one last: its dependencies are what names mean.
+    running: SmallVec<[u32; 2]>,
     peers: &'a Peers,
     local_peer: PeerId,
     rng: &'a mut Rng,
@@ -143,7 +146,8 @@ impl Components {
         let (now, execution, local_peer, source) = (cx.now, cx.execution, cx.local_peer, cx.source);
         let mut lent = Lent {
             held: &mut self.held,
-            dependencies: &self.dependencies[slot as usize],
+            dependencies: &self.dependencies,
+            running: SmallVec::from_elem(slot, 1),
             peers: cx.peers,
             local_peer,
             rng: cx.rng,
@@ -193,7 +197,8 @@ impl Components {
         let called = match source.as_data_source() {
             None => Err(OpError::MissingRole { slot: names.name.to_string(), role: Role::DataSource }),
             Some(rows) => {
-                self.call(slot, cx, |component, context| method(component, context, rows), Role::Model)
+                let mut rows = WithOwnNames { source: rows, slot: data };
+                self.call(slot, cx, |component, context| method(component, context, &mut rows), Role::Model)
             }
         };
         self.held[data as usize] = Some(source);
@@ -224,31 +229,94 @@ impl fmt::Debug for Components {
 }
 
 impl Lent<'_> {
-    /// The slot that stands for a dependency of the running component.
-    fn dependency(&mut self, name: &str, role: Role) -> Result<&mut dyn DynComponent, ComponentError> {
-        let Some(&ResolvedDependency { slot, .. }) = self.dependencies.iter().find(|held| held.name == name)
-        else {
-            let declared = self.dependencies.iter().map(|held| held.name.to_owned()).collect();
-            return Err(OpContext::no_dependency(name, role, declared));
+    /// The slot that stands for a dependency of the running component, which has `role`.
+    fn dependency(&self, name: &str, role: Role) -> Result<u32, ComponentError> {
+        let running = self.running.last().and_then(|slot| self.dependencies.get(*slot as usize));
+        let declared = running.map_or(&[][..], |declared| declared);
+        let missing = || {
+            let declared = declared.iter().map(|held| held.name.to_owned()).collect();
+            OpContext::no_dependency(name, role, declared)
         };
-        match &mut self.held[slot as usize] {
-            Some(component) => Ok(component.as_mut()),
+        let slot = declared.iter().find(|held| held.name == name).ok_or_else(missing)?.slot;
+        match &self.held[slot as usize] {
+            Some(component) if component.roles().contains(&role) => Ok(slot),
+            Some(_) => Err(missing()),
             None => Err(ComponentError::Busy { name: name.to_owned() }),
         }
     }
 }
 
+/// A data source that a model calls: the context that it gets has its own dependencies, not the model's.
+struct WithOwnNames<'a> {
+    source: &'a mut dyn DataSource,
+    slot: u32,
+}
+
+impl WithOwnNames<'_> {
+    fn with<T>(
+        &mut self,
+        cx: &mut OpContext<'_>,
+        call: impl FnOnce(&mut dyn DataSource, &mut OpContext<'_>) -> T,
+    ) -> T {
+        cx.services.enter(self.slot);
+        // A panic ends the model's call too, and its context with it.
+        let called = call(self.source, cx);
+        cx.services.leave();
+        called
+    }
+}
+
+impl DataSource for WithOwnNames<'_> {
+    fn next_batch(
+        &mut self,
+        cx: &mut OpContext<'_>,
+        rows: usize,
+    ) -> Result<Answer<Option<Batch>>, ComponentError> {
+        self.with(cx, |source, cx| source.next_batch(cx, rows))
+    }
+
+    fn reset(&mut self, cx: &mut OpContext<'_>) -> Result<Answer<()>, ComponentError> {
+        self.with(cx, |source, cx| source.reset(cx))
+    }
+
+    fn len(&self) -> usize {
+        self.source.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.source.is_empty()
+    }
+}
+
 impl Services for Lent<'_> {
     fn backend(&mut self, name: &str) -> Result<&mut dyn Backend, ComponentError> {
-        self.dependency(name, Role::Backend)?
-            .as_backend()
+        let slot = self.dependency(name, Role::Backend)?;
+        let component = self.held[slot as usize].as_mut();
+        component
+            .and_then(|component| component.as_backend())
             .ok_or_else(|| OpContext::no_dependency(name, Role::Backend, Vec::new()))
     }
 
-    fn data_source(&mut self, name: &str) -> Result<&mut dyn DataSource, ComponentError> {
-        self.dependency(name, Role::DataSource)?
-            .as_data_source()
-            .ok_or_else(|| OpContext::no_dependency(name, Role::DataSource, Vec::new()))
+    fn lend(&mut self, name: &str, role: Role) -> Result<Box<dyn DynComponent>, ComponentError> {
+        let slot = self.dependency(name, role)?;
+        let component = self.held[slot as usize].take();
+        let component = component.ok_or_else(|| ComponentError::Busy { name: name.to_owned() })?;
+        self.running.push(slot);
+        Ok(component)
+    }
+
+    fn give_back(&mut self, component: Box<dyn DynComponent>) {
+        if let Some(slot) = self.running.pop() {
+            self.held[slot as usize] = Some(component);
+        }
+    }
+
+    fn enter(&mut self, slot: u32) {
+        self.running.push(slot);
+    }
+
+    fn leave(&mut self) {
+        self.running.pop();
     }
 
     fn random(&mut self) -> u64 {

@@ -10,13 +10,13 @@ use bb_ir::wire_codec::ValueError;
 use bb_runtime::envelope::{Correlation, Envelope, EnvelopeLimits, Fill, FillFault, scan};
 use bb_runtime::error::{ConfigureError, ReceiveError};
 use bb_runtime::{
-    CompiledModel, Component, ComponentError, Config, DeliveryError, EngineStep, InstallError, Node,
-    NodeConfig, OpError, Outcome, PeerId, Role, Roles, SnapshotError, StateReader, StateWriter, Time, Value,
-    ValueType, install,
+    Answer, Batch, CompiledModel, Component, ComponentError, Config, DataSource, DeliveryError, Dependency,
+    EngineStep, InstallError, Node, NodeConfig, OpContext, OpError, Outcome, PeerId, Role, Roles,
+    SnapshotError, StateReader, StateWriter, Time, Value, ValueType, install,
 };
 
 use crate::common::components::{Fixed, Rows, Scripted};
-use crate::common::{ProgramBuilder, RegionBuilder, chain, node, node_with, outcome, sent, settle};
+use crate::common::{ProgramBuilder, RegionBuilder, chain, events, node, node_with, outcome, sent, settle};
 
 fn peer(id: u64) -> PeerId {
     PeerId::from_u64(id)
@@ -194,12 +194,124 @@ impl Roles for Hollow {
     const ROLES: &'static [Role] = &[Role::Model, Role::DataSource];
 }
 
+/// A data source that asks for itself, and for what it did not declare.
+struct Circular;
+
+impl Component for Circular {
+    const TYPE_NAME: &'static str = "test::Circular";
+    const DEPENDENCIES: &'static [Dependency] = &[Dependency { name: "data", role: Role::DataSource }];
+    type Config = ();
+    fn new((): &()) -> Result<Self, ComponentError> {
+        Ok(Self)
+    }
+    fn save(&self, _: &mut StateWriter) -> Result<(), ComponentError> {
+        Ok(())
+    }
+    fn load(&mut self, _: &mut StateReader<'_>) -> Result<(), ComponentError> {
+        Ok(())
+    }
+}
+
+impl DataSource for Circular {
+    fn next_batch(
+        &mut self,
+        cx: &mut OpContext<'_>,
+        _: usize,
+    ) -> Result<Answer<Option<Batch>>, ComponentError> {
+        let undeclared = cx.backend("compute").err();
+        let Some(ComponentError::NoDependency { name, role: Role::Backend, declared }) = undeclared else {
+            panic!("{undeclared:?}")
+        };
+        assert_eq!((name.as_str(), &declared[..]), ("compute", &["data".to_owned()][..]));
+        cx.with_data_source("data", |_, _| Ok(Answer::now(None)))
+    }
+    fn reset(&mut self, _: &mut OpContext<'_>) -> Result<Answer<()>, ComponentError> {
+        Ok(Answer::now(()))
+    }
+    fn len(&self) -> usize {
+        0
+    }
+}
+
+bb_runtime::component!(Circular: DataSource);
+
+/// A data source that hands on the rows of another.
+struct Relay;
+
+impl Component for Relay {
+    const TYPE_NAME: &'static str = "test::Relay";
+    const DEPENDENCIES: &'static [Dependency] = &[Dependency { name: "rows", role: Role::DataSource }];
+    type Config = ();
+    fn new((): &()) -> Result<Self, ComponentError> {
+        Ok(Self)
+    }
+    fn save(&self, _: &mut StateWriter) -> Result<(), ComponentError> {
+        Ok(())
+    }
+    fn load(&mut self, _: &mut StateReader<'_>) -> Result<(), ComponentError> {
+        Ok(())
+    }
+}
+
+impl DataSource for Relay {
+    fn next_batch(
+        &mut self,
+        cx: &mut OpContext<'_>,
+        rows: usize,
+    ) -> Result<Answer<Option<Batch>>, ComponentError> {
+        cx.with_data_source("rows", |source, cx| {
+            assert!(
+                cx.with_data_source("rows", |_, _| Ok(())).is_err(),
+                "names are those of the other one here"
+            );
+            source.next_batch(cx, rows)
+        })
+    }
+    fn reset(&mut self, cx: &mut OpContext<'_>) -> Result<Answer<()>, ComponentError> {
+        cx.with_data_source("rows", |source, cx| source.reset(cx))
+    }
+    fn len(&self) -> usize {
+        3
+    }
+}
+
+bb_runtime::component!(Relay: DataSource);
+
 fn failure(node: &mut Node) -> std::sync::Arc<OpError> {
     let run = node.invoke("T", &[]).unwrap();
     match outcome(&settle(node, Time::ZERO), run) {
         Outcome::Failed(error) => error,
         other => panic!("{other:?}"),
     }
+}
+
+/// A model that learns from a data source of type `D`, which may read another.
+fn fits<D: Component + Roles>() -> CompiledModel {
+    let mut region = RegionBuilder::entry();
+    let fit = region.node(domains::MODEL, "Fit").slot("model").uses("data");
+    let fit = fit.attribute("epochs", Attribute::Int(1)).attribute("batch", Attribute::Int(1));
+    let rows = fit.attribute("data", Attribute::Str("data".to_owned())).many(2);
+    region.output("rows", rows[0]);
+    let program = ProgramBuilder::new().target("T", [region]).bind::<Scripted>("model", Role::Model);
+    program.bind::<D>("data", Role::DataSource).bind::<Rows>("rows", Role::DataSource).build()
+}
+
+#[test]
+fn a_data_source_that_a_model_reads_has_its_own_dependencies() {
+    let mut node = node(1, &fits::<Relay>(), "T");
+    let run = node.invoke("T", &[]).unwrap();
+    let steps = settle(&mut node, Time::ZERO);
+    assert!(outcome(&steps, run).is_completed(), "{steps:?}");
+    assert_eq!(events(&steps, run), [("rows".to_owned(), Value::I64(3))]);
+}
+
+#[test]
+fn a_component_that_calls_itself_is_told_so() {
+    let error = failure(&mut node(1, &fits::<Circular>(), "T"));
+    let OpError::Component { slot, error: ComponentError::Busy { name }, .. } = &*error else {
+        panic!("{error}")
+    };
+    assert_eq!((slot.as_str(), name.as_str()), ("model", "data"));
 }
 
 #[test]
@@ -214,21 +326,12 @@ fn a_role_that_is_declared_and_not_given_fails_the_op_that_needs_it() {
         "{error}"
     );
 
-    let fit = |source: fn(ProgramBuilder) -> ProgramBuilder| {
-        let mut region = RegionBuilder::entry();
-        let fit = region.node(domains::MODEL, "Fit").slot("model").uses("data");
-        let fit = fit.attribute("epochs", Attribute::Int(1)).attribute("batch", Attribute::Int(1));
-        let rows = fit.attribute("data", Attribute::Str("data".to_owned())).many(2);
-        region.output("rows", rows[0]);
-        source(ProgramBuilder::new().target("T", [region]).bind::<Scripted>("model", Role::Model)).build()
-    };
-    let model = fit(|program| program.bind::<Hollow>("data", Role::DataSource));
-    let error = failure(&mut node(1, &model, "T"));
+    let error = failure(&mut node(1, &fits::<Hollow>(), "T"));
     assert!(
         matches!(&*error, OpError::MissingRole { slot, role: Role::DataSource } if slot == "data"),
         "{error}"
     );
-    let mut sound = node(1, &fit(|program| program.bind::<Rows>("data", Role::DataSource)), "T");
+    let mut sound = node(1, &fits::<Rows>(), "T");
     let run = sound.invoke("T", &[]).unwrap();
     assert!(outcome(&settle(&mut sound, Time::ZERO), run).is_completed());
 }
