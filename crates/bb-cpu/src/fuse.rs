@@ -5,20 +5,23 @@
 //! the last one the result. Where the operands are not what a tree was made for (`f32`, booleans as conditions), the
 //! nodes run one by one as they stand.
 
+mod block;
+mod op;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bb_runtime::onnx::{GraphProto, NodeProto, ValueInfoProto};
 use bb_runtime::{BackendError, DataType, Outputs, Shape, Tensor};
 use smallvec::SmallVec;
 
+use self::block::{Leaf, run_block};
+use self::op::{Kind, Op};
 use crate::CpuConfig;
 use crate::fault::{Fault, Outcome};
 use crate::interpreter::Interpreter;
 use crate::io::{In, Io};
-use crate::math;
 use crate::ops::Kernel;
 use crate::shape;
-use crate::simd;
 
 /// Elements a block: four registers of it stay in the first-level cache.
 const BLOCK: usize = 1024;
@@ -28,106 +31,6 @@ const MAX_NODES: usize = 256;
 
 /// Results up to this size may compute an operand that is broadcast once an element.
 const SMALL: usize = 4096;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Op {
-    Abs,
-    Add,
-    And,
-    CastToF32,
-    Div,
-    Equal,
-    Exp,
-    Greater,
-    GreaterOrEqual,
-    Less,
-    LessOrEqual,
-    Log,
-    Max,
-    Min,
-    Mul,
-    Neg,
-    Not,
-    Or,
-    Reciprocal,
-    Relu,
-    Sigmoid,
-    Sqrt,
-    Sub,
-    Tanh,
-    Where,
-}
-
-/// What an operand is taken for; booleans are 0 and 1 in registers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Bool,
-    F32,
-}
-
-impl Op {
-    fn of(node: &NodeProto, opset: i64) -> Option<Self> {
-        if !node.domain().is_empty() && node.domain() != "ai.onnx" || opset < 8 || node.output.len() != 1 {
-            return None;
-        }
-        Some(match (node.op_type(), node.input.len()) {
-            ("Abs", 1) => Self::Abs,
-            ("Add" | "Sum", 2) => Self::Add,
-            ("And", 2) => Self::And,
-            ("Cast", 1) => {
-                let to = node.attribute.iter().find(|attribute| attribute.name() == "to")?;
-                if to.i() != i64::from(DataType::F32.to_onnx()) {
-                    return None;
-                }
-                Self::CastToF32
-            }
-            ("Div", 2) => Self::Div,
-            ("Equal", 2) => Self::Equal,
-            ("Exp", 1) => Self::Exp,
-            ("Greater", 2) => Self::Greater,
-            ("GreaterOrEqual", 2) => Self::GreaterOrEqual,
-            ("Less", 2) => Self::Less,
-            ("LessOrEqual", 2) => Self::LessOrEqual,
-            ("Log", 1) => Self::Log,
-            ("Max", 2) => Self::Max,
-            ("Min", 2) => Self::Min,
-            ("Mul", 2) => Self::Mul,
-            ("Neg", 1) => Self::Neg,
-            ("Not", 1) => Self::Not,
-            ("Or", 2) => Self::Or,
-            ("Reciprocal", 1) => Self::Reciprocal,
-            ("Relu", 1) => Self::Relu,
-            ("Sigmoid", 1) => Self::Sigmoid,
-            ("Sqrt", 1) => Self::Sqrt,
-            ("Sub", 2) => Self::Sub,
-            ("Tanh", 1) => Self::Tanh,
-            ("Where", 3) => Self::Where,
-            _ => return None,
-        })
-    }
-
-    fn result(self) -> Kind {
-        match self {
-            Self::And
-            | Self::Equal
-            | Self::Greater
-            | Self::GreaterOrEqual
-            | Self::Less
-            | Self::LessOrEqual
-            | Self::Not
-            | Self::Or => Kind::Bool,
-            _ => Kind::F32,
-        }
-    }
-
-    fn operand(self, place: usize) -> Kind {
-        match self {
-            Self::And | Self::CastToF32 | Self::Not | Self::Or => Kind::Bool,
-            Self::Where if place == 0 => Kind::Bool,
-            _ => Kind::F32,
-        }
-    }
-}
 
 /// Trees of at least two fusable nodes, each as ascending node indices, the root last.
 ///
@@ -448,24 +351,6 @@ impl Fused {
     }
 }
 
-/// Runs all instructions on one block.
-fn run_block(
-    instructions: &[Instruction],
-    registers: &mut [Vec<f32>],
-    leaves: &[Leaf<'_>],
-    start: usize,
-    result: &mut [f32],
-) {
-    let count = result.len();
-    let Some((last, instructions)) = instructions.split_last() else { return };
-    for instruction in instructions {
-        let mut to = std::mem::take(&mut registers[instruction.to]);
-        step(instruction, leaves, registers, start, &mut to[..count]);
-        registers[instruction.to] = to;
-    }
-    step(last, leaves, registers, start, result);
-}
-
 /// How a leaf of shape `from` becomes one of shape `to`.
 fn repeat(from: &Shape, to: &Shape) -> Repeat {
     let count: usize = from.iter().product();
@@ -506,118 +391,4 @@ fn expand<'a>(io: &mut Io<'_, '_>, input: In<'a>, shape: &Shape) -> Outcome<In<'
     }
     io.recycle(input);
     Ok(In::Owned(wide))
-}
-
-/// A leaf as one run reads it.
-struct Leaf<'a> {
-    numbers: &'a [f32],
-    flags: &'a [u8],
-    repeat: Repeat,
-    /// A block of it, where it cannot be read from where it stands; else nothing.
-    held: &'a mut [f32],
-}
-
-impl<'a> Leaf<'a> {
-    fn new(
-        numbers: &'a [f32],
-        flags: &'a [u8],
-        repeat: Repeat,
-        held: &'a mut Vec<f32>,
-        block: usize,
-    ) -> Self {
-        let is_held = matches!(repeat, Repeat::Scalar | Repeat::Cycle) || !flags.is_empty();
-        let size = if is_held { block } else { 0 };
-        if held.len() < size {
-            held.resize(size, 0.0);
-        }
-        let leaf = Self { numbers, flags, repeat, held: &mut held[..size] };
-        if repeat == Repeat::Scalar {
-            let only = leaf.number(0);
-            leaf.held.fill(only);
-        }
-        leaf
-    }
-
-    fn number(&self, at: usize) -> f32 {
-        match self.numbers.get(at) {
-            Some(&number) => number,
-            None => f32::from(u8::from(self.flags.get(at).is_some_and(|&flag| flag != 0))),
-        }
-    }
-
-    /// Makes ready the elements from `start` to `end` of the result.
-    fn load(&mut self, start: usize, end: usize) {
-        match self.repeat {
-            Repeat::Scalar => {}
-            Repeat::Cycle => {
-                let period = self.numbers.len().max(self.flags.len());
-                let mut at = start % period;
-                let mut done = 0;
-                while done < end - start {
-                    let run = (period - at).min(end - start - done);
-                    if self.flags.is_empty() {
-                        self.held[done..done + run].copy_from_slice(&self.numbers[at..at + run]);
-                    } else {
-                        flags_to_numbers(&self.flags[at..at + run], &mut self.held[done..done + run]);
-                    }
-                    done += run;
-                    at = 0;
-                }
-            }
-            Repeat::None | Repeat::Expand => {
-                if !self.flags.is_empty() {
-                    flags_to_numbers(&self.flags[start..end], &mut self.held[..end - start]);
-                }
-            }
-        }
-    }
-
-    fn block(&self, start: usize, count: usize) -> &[f32] {
-        if self.held.is_empty() { &self.numbers[start..start + count] } else { &self.held[..count] }
-    }
-}
-
-fn flags_to_numbers(from: &[u8], to: &mut [f32]) {
-    simd::map(from, to, |flag| f32::from(u8::from(flag != 0)));
-}
-
-fn step(
-    instruction: &Instruction,
-    leaves: &[Leaf<'_>],
-    registers: &[Vec<f32>],
-    start: usize,
-    to: &mut [f32],
-) {
-    let count = to.len();
-    let read = |place: usize| match instruction.from[place] {
-        From::Leaf(leaf) => leaves[leaf].block(start, count),
-        From::Register(register) => &registers[register][..count],
-    };
-    let flag = |on: bool| f32::from(u8::from(on));
-    match instruction.op {
-        Op::Abs => simd::map(read(0), to, f32::abs),
-        Op::Add => simd::map2(read(0), read(1), to, |a, b| a + b),
-        Op::And | Op::Mul => simd::map2(read(0), read(1), to, |a, b| a * b),
-        Op::CastToF32 => to.copy_from_slice(read(0)),
-        Op::Div => simd::map2(read(0), read(1), to, |a, b| a / b),
-        Op::Equal => simd::map2(read(0), read(1), to, |a, b| flag(a == b)),
-        Op::Exp => simd::map(read(0), to, math::exp),
-        Op::Greater => simd::map2(read(0), read(1), to, |a, b| flag(a > b)),
-        Op::GreaterOrEqual => simd::map2(read(0), read(1), to, |a, b| flag(a >= b)),
-        Op::Less => simd::map2(read(0), read(1), to, |a, b| flag(a < b)),
-        Op::LessOrEqual => simd::map2(read(0), read(1), to, |a, b| flag(a <= b)),
-        Op::Log => simd::map(read(0), to, math::ln),
-        Op::Max => simd::map2(read(0), read(1), to, crate::ops::types::Number::most),
-        Op::Min => simd::map2(read(0), read(1), to, crate::ops::types::Number::least),
-        Op::Neg => simd::map(read(0), to, |a: f32| -a),
-        Op::Not => simd::map(read(0), to, |a: f32| 1.0 - a),
-        Op::Or => simd::map2(read(0), read(1), to, |a, b| flag(a + b > 0.0)),
-        Op::Reciprocal => simd::map(read(0), to, |a: f32| 1.0 / a),
-        Op::Relu => simd::map(read(0), to, |a: f32| if a < 0.0 { 0.0 } else { a }),
-        Op::Sigmoid => simd::map(read(0), to, math::sigmoid),
-        Op::Sqrt => simd::map(read(0), to, f32::sqrt),
-        Op::Sub => simd::map2(read(0), read(1), to, |a, b| a - b),
-        Op::Tanh => simd::map(read(0), to, math::tanh),
-        Op::Where => simd::map3(read(0), read(1), read(2), to, |on, a, b| if on != 0.0 { a } else { b }),
-    }
 }

@@ -1,16 +1,18 @@
 //! A prepared graph: kernels in order over dense slots.
 
+mod step;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bb_runtime::onnx::{GraphProto, NodeProto};
 use bb_runtime::{BackendError, BackendGraph, DataType, Executable, Outputs, Shape, Tensor};
 use smallvec::SmallVec;
 
+use self::step::{MAX_RANK, Place, Step};
 use crate::CpuConfig;
-use crate::fault::{Fault, Outcome};
 use crate::fixed::{self, Known};
 use crate::fuse;
-use crate::io::{Hands, Io, Lasting, Source, Values};
+use crate::io::{Hands, Source};
 use crate::layers;
 use crate::names::{Names, captured, free_names, index};
 use crate::node::NodeDef;
@@ -20,9 +22,6 @@ use crate::typing;
 
 /// How deep graphs may be nested.
 const MAX_DEPTH: usize = 16;
-
-/// Axes that a value may have: an op may double the rank of what it reads.
-const MAX_RANK: usize = 64;
 
 /// A prepared graph.
 pub(crate) struct Interpreter {
@@ -52,31 +51,6 @@ pub(crate) struct Interpreter {
 pub(crate) struct Whole {
     graph: Interpreter,
     pool: Pool,
-}
-
-/// One node, made ready.
-struct Step {
-    kernel: Kernel,
-    inputs: SmallVec<[Source; 4]>,
-    /// Inputs that die here and that nothing else in this step reads.
-    dying: u64,
-    outputs: SmallVec<[Option<u32>; 2]>,
-    /// How often what it makes is read.
-    readers: u64,
-    /// Inputs that are constants or stand in fixed slots.
-    lasting: u64,
-    /// Slots that die here.
-    release: SmallVec<[u32; 4]>,
-    /// It gives the same in every run with inputs of the same types and shapes.
-    fixed: bool,
-    place: Place,
-}
-
-/// What errors say of a step.
-struct Place {
-    op: bb_runtime::OpId,
-    name: String,
-    opset: i64,
 }
 
 impl Whole {
@@ -376,70 +350,6 @@ impl Interpreter {
     }
 }
 
-impl Step {
-    fn run(
-        &mut self,
-        inputs: &[Tensor],
-        slots: &mut [Option<Tensor>],
-        constants: &[Tensor],
-        (hands, pool, epoch): (&mut Hands, &mut Pool, u64),
-    ) -> Result<(), BackendError> {
-        let reserved = pool.reserved();
-        if self.kernel.in_place && self.dying != 0 {
-            for (at, source) in self.inputs.iter().enumerate() {
-                let dies = at < 64 && self.dying & (1 << at) != 0;
-                hands.dying.push(match source {
-                    Source::Slot(slot) if dies => slots[*slot as usize].take(),
-                    _ => None,
-                });
-            }
-        }
-        let values = Values { constants, inputs, slots };
-        let lasting = Lasting { inputs: self.lasting, epoch };
-        let mut io = Io { sources: &self.inputs, values, hands, wanted: &self.outputs, pool, lasting };
-        let done = if self.kernel.via_f32 && has_half(&io) {
-            run_via_f32(&mut self.kernel, &mut io)
-        } else {
-            (self.kernel.run)(&mut io)
-        };
-        io.pool.release_to(reserved);
-        if let Err(fault) = done {
-            let error = self.error(fault, || io.shapes());
-            clear(hands, pool);
-            return Err(error);
-        }
-        let (mut most_axes, mut read) = (0, 0_u64);
-        for (at, output) in hands.outputs.iter_mut().enumerate() {
-            let Some(tensor) = output.as_ref() else { continue };
-            most_axes = most_axes.max(tensor.shape().rank());
-            let own = pool::operations(tensor.buffer().len(), tensor.dtype(), tensor.shape());
-            read = read.saturating_add(own.saturating_mul(self.readers));
-            if let Some(slot) = self.outputs.get(at).copied().flatten()
-                && let Some(before) = std::mem::replace(&mut slots[slot as usize], output.take())
-            {
-                pool.put(before);
-            }
-        }
-        clear(hands, pool);
-        if most_axes > MAX_RANK {
-            let fault = Fault::shape(format!("a result has {most_axes} axes, at most {MAX_RANK} are taken"));
-            return Err(self.error(fault, Vec::new));
-        }
-        pool.charge(read).map_err(|fault| self.error(fault, Vec::new))?;
-        for slot in &self.release {
-            if let Some(tensor) = slots[*slot as usize].take() {
-                pool.put(tensor);
-            }
-        }
-        Ok(())
-    }
-
-    fn error(&self, fault: Fault, shapes: impl FnOnce() -> Vec<Shape>) -> BackendError {
-        let place = &self.place;
-        fault.at(&place.op, &place.name, place.opset, shapes)
-    }
-}
-
 /// Notes how often each step's results are read; gives the work of calling all kernels and of reading the constants, and
 /// how often each input is read. So nothing of it is counted step by step.
 fn count_readers(
@@ -469,65 +379,6 @@ fn count_readers(
         step.readers = step.outputs.iter().flatten().map(|&slot| slots[slot as usize]).max().unwrap_or(0);
     }
     (base, inputs)
-}
-
-/// Gives back what a kernel left.
-fn clear(hands: &mut Hands, pool: &mut Pool) {
-    for held in [&mut hands.dying, &mut hands.outputs] {
-        for tensor in held.iter_mut().filter_map(Option::take) {
-            pool.put(tensor);
-        }
-        held.clear();
-    }
-}
-
-fn has_half(io: &Io<'_, '_>) -> bool {
-    (0..io.input_count()).any(|index| io.peek(index).is_some_and(|input| is_half(input.dtype())))
-}
-
-fn is_half(dtype: DataType) -> bool {
-    matches!(dtype, DataType::F16 | DataType::Bf16)
-}
-
-/// Runs a kernel that computes in `f32` on half-precision inputs; its `f32` outputs get their type.
-fn run_via_f32(kernel: &mut Kernel, io: &mut Io<'_, '_>) -> Outcome {
-    let mut half = DataType::F32;
-    let mut wide: SmallVec<[Tensor; 4]> = SmallVec::new();
-    let mut sources: SmallVec<[Source; 4]> = SmallVec::new();
-    for index in 0..io.input_count() {
-        let Ok(input) = io.take(index) else {
-            sources.push(Source::Absent);
-            continue;
-        };
-        sources.push(Source::Input(u32::try_from(wide.len()).unwrap_or(u32::MAX)));
-        if is_half(input.dtype()) {
-            half = input.dtype();
-            wide.push(ops::cast::convert(io.pool, &input, DataType::F32)?);
-        } else {
-            wide.push(Tensor::clone(&input));
-        }
-        io.recycle(input);
-    }
-    let values = Values { constants: &[], inputs: &wide, slots: &[] };
-    let mut hands = Hands::default();
-    let (wanted, lasting) = (io.wanted, Lasting::default());
-    let mut inner = Io { sources: &sources, values, hands: &mut hands, wanted, pool: io.pool, lasting };
-    (kernel.run)(&mut inner)?;
-    for (index, tensor) in hands.outputs.into_iter().enumerate() {
-        match tensor {
-            Some(tensor) if tensor.dtype() == DataType::F32 => {
-                let narrow = ops::cast::convert(io.pool, &tensor, half)?;
-                io.pool.put(tensor);
-                io.emit(index, narrow);
-            }
-            Some(tensor) => io.emit(index, tensor),
-            None => {}
-        }
-    }
-    for tensor in wide {
-        io.pool.put(tensor);
-    }
-    Ok(())
 }
 
 /// Drops steps that nobody reads, and finds the step at which each slot dies.
