@@ -2,11 +2,11 @@
 //!
 //! Nearly all cases are such graphs. For the others, values that a tensor cannot hold (sequences, optional values, text,
 //! 8- and 4-bit numbers) become constants of the graph, and what comes out is read by ops of ONNX: `SequenceAt`,
-//! `OptionalGetElement`, `Cast`, `Equal`. So a backend is asked for the op of the case all the same.
+//! `OptionalGetElement`, `Cast`, `LabelEncoder`. So a backend is asked for the op of the case all the same.
 
 use bb_runtime::onnx::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto,
-    attribute_proto::AttributeType, type_proto,
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TypeProto,
+    ValueInfoProto, attribute_proto::AttributeType, type_proto,
 };
 use bb_runtime::{DataType, Tensor};
 use prost::Message;
@@ -17,6 +17,10 @@ use crate::suite::{Outcome, Stage};
 
 /// ONNX's number of the element type for text.
 const STRING: i32 = 8;
+
+/// The domain of `LabelEncoder`, and the version whose attributes are written here.
+const LABELS: &str = "ai.onnx.ml";
+const LABELS_VERSION: i64 = 2;
 
 /// A graph of tensors, what it is given, and what it must give.
 #[derive(Debug)]
@@ -88,6 +92,12 @@ pub(crate) fn bind(model: &ModelProto, set: &DataSet) -> Result<Bound, Outcome> 
     }
     let has_foreign = binding.constants.iter().any(|constant| !is_ours(constant));
     binding.splice(graph);
+    if graph.node.iter().any(|node| node.domain() == LABELS)
+        && model.opset_import.iter().all(|set| set.domain() != LABELS)
+    {
+        let (domain, version) = (Some(LABELS.to_owned()), Some(LABELS_VERSION));
+        model.opset_import.push(OperatorSetIdProto { domain, version });
+    }
     Ok(Bound { model, inputs, outputs, has_foreign })
 }
 
@@ -152,27 +162,22 @@ impl Binding {
                 wants.push(Want::Tensor(tensor(&proto)?));
             }
             Held::Tensor(proto) => {
-                let (wanted, shape) = (format!("{name}/wanted"), format!("{name}/shape"));
+                let shape = format!("{name}/shape");
                 let extents = Tensor::from_slice([proto.dims.len()], &proto.dims);
                 self.after.push(node("Shape", &[name], &shape, Vec::new()));
                 outputs.push(output(&shape));
                 wants.push(Want::Tensor(extents.map_err(|error| Outcome::Wrong(error.to_string()))?));
-                let is_text = proto.data_type() == STRING;
-                let extents: Vec<usize> = proto.dims.iter().map(|&extent| extent as usize).collect();
+                if proto.data_type() == STRING {
+                    return self.read_text(name, &proto, outputs, wants);
+                }
+                let wanted = format!("{name}/wanted");
                 self.constants.push(TensorProto { name: Some(wanted.clone()), ..*proto });
-                if is_text {
-                    let equal = format!("{name}/equal");
-                    self.after.push(node("Equal", &[name, &wanted], &equal, Vec::new()));
-                    outputs.push(output(&equal));
-                    wants.push(Want::Tensor(all_true(extents)?));
-                } else {
-                    let place = outputs.len();
-                    for (from, to) in [(name, format!("{name}/f32")), (&wanted, format!("{wanted}/f32"))] {
-                        let to_f32 = int("to", i64::from(DataType::F32.to_onnx()));
-                        self.after.push(node("Cast", &[from], &to, vec![to_f32]));
-                        outputs.push(output(&to));
-                        wants.push(Want::SameAs(place));
-                    }
+                let place = outputs.len();
+                for (from, to) in [(name, format!("{name}/f32")), (&wanted, format!("{wanted}/f32"))] {
+                    let to_f32 = int("to", i64::from(DataType::F32.to_onnx()));
+                    self.after.push(node("Cast", &[from], &to, vec![to_f32]));
+                    outputs.push(output(&to));
+                    wants.push(Want::SameAs(place));
                 }
             }
             Held::Sequence(tensors) => {
@@ -203,6 +208,45 @@ impl Binding {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Adds an output of numbers, one for each text that `want` holds, and −1 for any other.
+    fn read_text(
+        &mut self,
+        name: &str,
+        want: &TensorProto,
+        outputs: &mut Vec<ValueInfoProto>,
+        wants: &mut Vec<Want>,
+    ) -> Result<(), Outcome> {
+        let mut texts = want.string_data.clone();
+        texts.sort_unstable();
+        texts.dedup();
+        if texts.is_empty() {
+            return Ok(());
+        }
+        let number =
+            |text: &[u8]| texts.binary_search_by(|held| held.as_slice().cmp(text)).map_or(-1, |at| at as i64);
+        let numbers: Vec<i64> = want.string_data.iter().map(|text| number(text)).collect();
+        let extents: Vec<usize> = want.dims.iter().map(|&extent| extent as usize).collect();
+        let numbers = Tensor::from_slice(extents, &numbers);
+        wants.push(Want::Tensor(numbers.map_err(|error| Outcome::Wrong(error.to_string()))?));
+        let encoded = format!("{name}/encoded");
+        let keys = AttributeProto {
+            name: Some("keys_strings".to_owned()),
+            r#type: Some(AttributeType::Strings as i32),
+            strings: texts.clone(),
+            ..AttributeProto::default()
+        };
+        let values = AttributeProto {
+            name: Some("values_int64s".to_owned()),
+            r#type: Some(AttributeType::Ints as i32),
+            ints: (0..texts.len() as i64).collect(),
+            ..AttributeProto::default()
+        };
+        let encoder = node("LabelEncoder", &[name], &encoded, vec![keys, values, int("default_int64", -1)]);
+        self.after.push(NodeProto { domain: Some(LABELS.to_owned()), ..encoder });
+        outputs.push(output(&encoded));
         Ok(())
     }
 
@@ -261,13 +305,6 @@ fn element_type(ty: &type_proto::Value) -> i32 {
 
 fn untyped() -> Outcome {
     Outcome::Wrong("a value of the case has no type".to_owned())
-}
-
-fn all_true(shape: Vec<usize>) -> Result<Tensor, Outcome> {
-    let mut flags =
-        Tensor::zeros(DataType::Bool, shape).map_err(|error| Outcome::Wrong(error.to_string()))?;
-    flags.buffer_mut().make_mut().fill(1);
-    Ok(flags)
 }
 
 fn node(op: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>) -> NodeProto {
