@@ -131,12 +131,14 @@ fn iterate(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
 /// A `Scan`: its states are collected while it runs, and the backward loop scans them too.
 fn scan(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let body = s.attributes().graph("body")?;
-    let count = usize::try_from(s.attributes().int_or("num_scan_inputs", 1)).unwrap_or(0);
-    let states = s.input_count().saturating_sub(count);
+    let count = usize::try_from(s.attributes().int_or("num_scan_inputs", 1)).ok();
+    let Some(states) = count.and_then(|count| s.input_count().checked_sub(count)) else {
+        return Err(s.attributes().wrong("num_scan_inputs", "is negative or more than the node has inputs"));
+    };
     let at = |name: &str, index: usize| {
         s.attributes().ints(name).and_then(|list| list.get(index)).copied().unwrap_or(0)
     };
-    let mut scanned = Vec::with_capacity(count);
+    let mut scanned = Vec::new();
     for index in 0..s.input_count() - states {
         let (axis, direction) = (at("scan_input_axes", index), at("scan_input_directions", index));
         scanned.push(Scanned { val: s.input(states + index)?, axis, direction });

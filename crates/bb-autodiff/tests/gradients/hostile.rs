@@ -4,7 +4,7 @@ use bb_autodiff::{Gradients, peak_bytes};
 use bb_runtime::DataType;
 use bb_runtime::onnx::{AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 
-use super::graphs::several;
+use super::graphs::{nested, several, with_graph};
 use super::harness::{NEWEST, Shapes, node, typed, untyped};
 
 fn graph(input: Vec<ValueInfoProto>, node: Vec<NodeProto>, output: &str) -> GraphProto {
@@ -113,22 +113,50 @@ fn a_normalization_over_channels_that_are_not_there_is_refused() {
     assert!(Gradients::of(&graph(vec![x(&[4])], vec![norm], "y"), NEWEST, "y", &["x"]).is_err());
 }
 
+#[test]
+fn a_scan_of_more_inputs_than_it_has_is_refused() {
+    let body = nested(
+        &["sum", "next"],
+        &["added", "put_out"],
+        vec![node("Add", &["sum", "next"], "added"), node("Tanh", &["added"], "put_out")],
+    );
+    for (count, is_fine) in [(-1, false), (1, true), (3, false), (1 << 20, false), (i64::MAX / 2, false)] {
+        let mut scan = with_graph(several("Scan", &["start", "x"], &["last", "y"]), "body", body.clone());
+        scan.attribute.push(numbered("num_scan_inputs", count));
+        let start = typed("start", DataType::F32, &[2], Shapes::Declared);
+        let model = graph(vec![start, x(&[3, 2])], vec![scan], "y");
+        let made = Gradients::of(&model, NEWEST, "y", &["x"]);
+        assert_eq!(made.is_ok(), is_fine, "{count}: {made:?}");
+    }
+}
+
 /// Numbers that attributes of windows, axes and sizes are given.
 const NUMBERS: [i64; 3] = [0, -1, i64::MAX];
 
 /// Attributes that some op reads as one number, and as a list of them.
-const NUMBERED: [&str; 11] = [
+const NUMBERED: [&str; 22] = [
     "axis",
+    "batch_axis",
     "batch_dims",
     "block_size",
+    "blocksize",
+    "broadcast",
     "group",
     "hidden_size",
     "kv_num_heads",
+    "num_groups",
+    "num_heads",
+    "num_outputs",
     "offset_group",
     "output_height",
     "output_width",
+    "p",
     "q_num_heads",
+    "sampling_ratio",
     "size",
+    "stash_type",
+    "time_axis",
+    "to",
 ];
 const LISTED: [&str; 9] = [
     "axes",
