@@ -102,7 +102,17 @@ pub const fn varint_len(number: u64) -> usize {
 }
 
 /// Writes a varint, minimal.
-pub fn put_varint(out: &mut impl Sink, mut number: u64) {
+#[inline]
+pub fn put_varint(out: &mut impl Sink, number: u64) {
+    match number {
+        // Most keys, lengths and numbers take one byte or two.
+        ..0x80 => out.put(&[number as u8]),
+        0x80..0x4000 => out.put(&[number as u8 | 0x80, (number >> 7) as u8]),
+        _ => put_long_varint(out, number),
+    }
+}
+
+fn put_long_varint(out: &mut impl Sink, mut number: u64) {
     let mut bytes = [0; 10];
     let mut length = 0;
     while number >= 0x80 {
