@@ -8,6 +8,7 @@ pub mod models;
 #[path = "../../../crates/bb-runtime/tests/node/common/snapshot_file.rs"]
 mod snapshot_file;
 pub mod snapshots;
+mod sound;
 pub mod world;
 
 use std::alloc::System;

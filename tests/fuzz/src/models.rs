@@ -2,9 +2,8 @@
 //! the embedded backend, computes no more than its limit, and holds no more memory than its limit and what its bytes justify;
 //! so does what is derived from it to train it.
 //!
-//! The sound models are cases of the ONNX project (Apache-2.0), which are seeds of the corpus as well. An input that found
-//! something is committed as the model that it made, which `cargo run --example as_model` writes, so that it stays what it is
-//! when the ways to make models change.
+//! An input that found something is committed as the model that it made, which `cargo run --example as_model` writes, so that
+//! it stays what it is when the ways to make models change.
 
 use std::sync::LazyLock;
 
@@ -18,6 +17,7 @@ use bb_runtime::onnx::{
 use bb_runtime::{Backend, BackendGraph, Component, DataType, Shape, Tensor};
 use prost::Message;
 
+use crate::sound::SOUND;
 use crate::with_peak;
 
 /// Bytes of tensors that a run may hold.
@@ -37,39 +37,6 @@ const SLACK: usize = 4 << 20;
 
 /// Extents of an input beyond it are cut down to it.
 const MOST_EXTENT: i64 = 6;
-
-/// Models to change.
-const SOUND: &[&[u8]] = &[
-    include_bytes!("../corpus/model/attention_4d.onnx"),
-    include_bytes!("../corpus/model/basic_conv_with_padding.onnx"),
-    include_bytes!("../corpus/model/batchnorm_example_training_mode.onnx"),
-    include_bytes!("../corpus/model/convtranspose_pads.onnx"),
-    include_bytes!("../corpus/model/cumsum_1d.onnx"),
-    include_bytes!("../corpus/model/dynamicquantizelinear.onnx"),
-    include_bytes!("../corpus/model/einsum_batch_matmul.onnx"),
-    include_bytes!("../corpus/model/gather_1.onnx"),
-    include_bytes!("../corpus/model/gemm_all_attributes.onnx"),
-    include_bytes!("../corpus/model/gru_defaults.onnx"),
-    include_bytes!("../corpus/model/if.onnx"),
-    include_bytes!("../corpus/model/layer_normalization_2d_axis0.onnx"),
-    include_bytes!("../corpus/model/loop11.onnx"),
-    include_bytes!("../corpus/model/lstm_defaults.onnx"),
-    include_bytes!("../corpus/model/maxpool_2d_pads.onnx"),
-    include_bytes!("../corpus/model/nonzero_example.onnx"),
-    include_bytes!("../corpus/model/onehot_with_axis.onnx"),
-    include_bytes!("../corpus/model/reduce_sum_keepdims_random.onnx"),
-    include_bytes!("../corpus/model/reshape_negative_dim.onnx"),
-    include_bytes!("../corpus/model/resize_upsample_scales_nearest.onnx"),
-    include_bytes!("../corpus/model/scan9_sum.onnx"),
-    include_bytes!("../corpus/model/scatter_elements_with_axis.onnx"),
-    include_bytes!("../corpus/model/sce_mean.onnx"),
-    include_bytes!("../corpus/model/slice.onnx"),
-    include_bytes!("../corpus/model/softmax_axis_1.onnx"),
-    include_bytes!("../corpus/model/split_variable_parts_2d_opset18.onnx"),
-    include_bytes!("../corpus/model/tile.onnx"),
-    include_bytes!("../corpus/model/top_k.onnx"),
-    include_bytes!("../corpus/model/where_example.onnx"),
-];
 
 /// Ops of random graphs: all that there are.
 static OPS: LazyLock<Vec<String>> = LazyLock::new(|| {
