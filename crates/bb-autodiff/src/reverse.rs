@@ -6,6 +6,7 @@ use bb_ir::onnx::{GraphProto, NodeProto};
 
 use crate::AutodiffError;
 use crate::activity::{self, Activity, Span, prune};
+use crate::attributes::{label, op_name};
 use crate::builder::{Builder, Val};
 use crate::facts::Fact;
 use crate::recompute::{Recompute, recompute};
@@ -100,6 +101,14 @@ pub(crate) fn lookup(builder: &Builder, name: &str) -> Result<Val, AutodiffError
     })
 }
 
+/// How many nodes a graph may have with its gradients, beside [`MOST_NODES_A_NODE`] for each that it has without.
+///
+/// Rules that write an op out take up to some hundred nodes, for each axis where they read between pixels.
+const MOST_NODES: usize = 1 << 13;
+
+/// How many nodes gradients may add for each node.
+const MOST_NODES_A_NODE: usize = 64;
+
 /// Adds the nodes that compute the gradients of `seed · loss` (`seed`: 1 if not given) with respect to `wrt`.
 pub(crate) fn differentiate(
     builder: &mut Builder,
@@ -166,6 +175,7 @@ fn sweep(
     activity: &Activity,
     gradients: &mut BTreeMap<Val, Val>,
 ) -> Result<(), AutodiffError> {
+    let most = MOST_NODES_A_NODE.saturating_mul(builder.nodes().len()).saturating_add(MOST_NODES);
     for &(index, rule) in &activity.nodes {
         let node = builder.nodes()[index].clone();
         let find = |name: &String| if name.is_empty() { None } else { builder.find(name) };
@@ -188,6 +198,16 @@ fn sweep(
         }
         for (val, gradient) in scope.into_given() {
             collect(builder, gradients, val, gradient);
+        }
+        let count = builder.nodes().len();
+        if count > most {
+            return Err(AutodiffError::Unsupported {
+                node: label(&node),
+                op: op_name(&node),
+                reason: format!(
+                    "with its gradient the graph has {count} nodes, more than the {most} it may have"
+                ),
+            });
         }
     }
     Ok(())

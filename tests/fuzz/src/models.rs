@@ -32,6 +32,9 @@ const BYTES_A_BYTE: usize = 512;
 /// What deriving gradients may hold for each byte of the model.
 const GRADIENT_BYTES_A_BYTE: usize = 8192;
 
+/// What it may hold beside that for each `GridSample`, of which the gradient to the grid is some 700 nodes an axis.
+const GRADIENT_BYTES_A_SAMPLE: usize = 24 << 20;
+
 /// What any graph may hold beside that.
 const SLACK: usize = 4 << 20;
 
@@ -222,11 +225,21 @@ fn train(model: &ModelProto, byte_count: usize) {
         let graphs = [plan.step(None), plan.gradients(Some(2)), plan.evaluation(None)];
         graphs.into_iter().flatten().map(|graph| graph.to_model()).collect()
     });
-    let most = SLACK + GRADIENT_BYTES_A_BYTE * byte_count;
+    let samples = model.graph.as_ref().map_or(0, samples);
+    let most = SLACK + GRADIENT_BYTES_A_BYTE * byte_count + GRADIENT_BYTES_A_SAMPLE * samples;
     assert!(peak <= most, "{peak} bytes for the gradients of a model of {byte_count}, at most {most}");
     for graph in graphs {
         run(&graph, graph.encoded_len());
     }
+}
+
+/// How many nodes of a graph, and of those within its nodes, read an image between its pixels.
+fn samples(graph: &GraphProto) -> usize {
+    let within = |node: &NodeProto| -> usize {
+        let graphs = node.attribute.iter().flat_map(|held| held.g.iter().chain(&held.graphs));
+        graphs.map(samples).sum::<usize>() + usize::from(node.op_type() == "GridSample")
+    };
+    graph.node.iter().map(within).sum()
 }
 
 /// A model whose inputs of floats are parameters.

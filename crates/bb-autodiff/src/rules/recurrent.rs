@@ -121,6 +121,9 @@ fn layer(s: &Scope<'_>, cell: Cell) -> Result<Layer, AutodiffError> {
 fn recurrent(s: &mut Scope<'_>, cell: Cell) -> Result<(), AutodiffError> {
     let layer = layer(s, cell)?;
     let mut x = s.input(0)?;
+    if let Some(rank) = s.b.fact(x).rank().filter(|&rank| rank != 3) {
+        return Err(s.unsupported(format!("its sequence has {rank} axes instead of 3")));
+    }
     let mut first: Vec<Option<Val>> = vec![s.optional(5)];
     if cell == Cell::Lstm {
         first.push(s.optional(6));

@@ -130,6 +130,50 @@ fn a_scan_of_more_inputs_than_it_has_is_refused() {
     }
 }
 
+#[test]
+fn a_recurrent_layer_over_a_sequence_without_three_axes_is_refused() {
+    for (op, gates) in [("GRU", 3), ("LSTM", 4), ("RNN", 1)] {
+        for rank in [0, 1, 2, 4] {
+            let typed = |name, extents: &[usize]| typed(name, DataType::F32, extents, Shapes::Declared);
+            let inputs =
+                vec![x(&vec![2; rank]), typed("w", &[1, gates * 2, 2]), typed("r", &[1, gates * 2, 2])];
+            let mut layer = node(op, &["x", "w", "r"], "y");
+            layer.attribute.push(numbered("hidden_size", 2));
+            let model =
+                GraphProto { output: vec![typed("y", &[2, 1, 2, 2])], ..graph(inputs, vec![layer], "y") };
+            let refused = Gradients::of(&model, NEWEST, "y", &["w"]).unwrap_err();
+            let told = format!("{rank} axes instead of 3");
+            assert!(refused.to_string().contains(&told), "{op} {rank}: {refused}");
+        }
+    }
+}
+
+#[test]
+fn a_graph_that_gradients_would_make_some_hundred_times_larger_is_refused() {
+    let sampled = |count: usize| {
+        let names: Vec<String> = (0..count).map(|at| format!("grid{at}")).collect();
+        let typed = |name: &str, extents: &[usize]| typed(name, DataType::F32, extents, Shapes::Declared);
+        let mut inputs: Vec<_> = names.iter().map(|name| typed(name, &[1, 2, 2, 2, 3])).collect();
+        inputs.push(typed("v0", &[1, 1, 2, 2, 2]));
+        let mut nodes = Vec::new();
+        for (at, name) in names.iter().enumerate() {
+            let mut sample = node("GridSample", &[&format!("v{at}"), name], &format!("v{}", at + 1));
+            let cubic = AttributeProto { s: Some("cubic".into()), r#type: Some(3), ..Default::default() };
+            sample.attribute.push(AttributeProto { name: Some("mode".into()), ..cubic });
+            nodes.push(sample);
+        }
+        let last = format!("v{count}");
+        let wrt: Vec<&str> = names.iter().map(String::as_str).collect();
+        Gradients::of(&graph(inputs, nodes, &last), NEWEST, &last, &wrt)
+    };
+    assert!(sampled(2).is_ok());
+    let refused = sampled(40).unwrap_err();
+    assert!(
+        refused.to_string().contains("GridSample") && refused.to_string().contains("more than the"),
+        "{refused}"
+    );
+}
+
 /// Numbers that attributes of windows, axes and sizes are given.
 const NUMBERS: [i64; 3] = [0, -1, i64::MAX];
 
