@@ -145,6 +145,22 @@ fn rows_that_fall_on_one_index_add_up() {
 }
 
 #[test]
+fn a_mask_of_no_keys_hides_every_key() {
+    let tensor = |extents: [usize; 4]| {
+        let elements: Vec<f32> = (0..extents.iter().product()).map(|at| at as f32 + 1.0).collect();
+        Tensor::from_slice(extents, &elements).unwrap()
+    };
+    let attention = node("Attention", &["q", "k", "v", "mask"], &["y"]);
+    let mut ready = prepare(&graph(vec![attention], &["q", "k", "v", "mask"], &["y"], 23)).unwrap();
+    for dtype in [DataType::Bool, DataType::F32] {
+        let mask = Tensor::zeros(dtype, [2, 0]).unwrap();
+        let inputs = [tensor([1, 1, 2, 2]), tensor([1, 1, 3, 2]), tensor([1, 1, 3, 2]), mask];
+        let got = ready.run(&inputs).unwrap();
+        assert_eq!(got[0], Tensor::zeros(DataType::F32, [1, 1, 2, 2]).unwrap(), "{dtype}");
+    }
+}
+
+#[test]
 fn runs_are_the_same_bit_for_bit() {
     let elements: Vec<f32> = (0..4096).map(|at| (at as f32).sin()).collect();
     let x = Tensor::from_slice([64, 64], &elements).unwrap();

@@ -184,7 +184,7 @@ fn backward(s: &mut Scope<'_>, repeated: &Loop<'_>) -> Result<(), AutodiffError>
     for (index, scanned) in repeated.scanned.iter().enumerate() {
         let slice = slice_fact(s.b, scanned.val, scanned.axis);
         slices.push(inner.define(repeated.scanned_name(index), slice));
-        scans.push(Scanned { direction: 1 - scanned.direction, ..*scanned });
+        scans.push(Scanned { direction: turned(scanned.direction), ..*scanned });
     }
     let mut collected = Vec::new();
     for (index, &(axis, direction)) in repeated.collected.iter().enumerate() {
@@ -192,7 +192,7 @@ fn backward(s: &mut Scope<'_>, repeated: &Loop<'_>) -> Result<(), AutodiffError>
             let slice = slice_fact(s.b, val, axis);
             slices.push(inner.accept(slice));
             collected.push((index, slices[slices.len() - 1]));
-            scans.push(Scanned { val, axis, direction: 1 - direction });
+            scans.push(Scanned { val, axis, direction: turned(direction) });
         }
     }
     if let Some((_, condition)) = repeated.counter {
@@ -254,6 +254,11 @@ fn backward(s: &mut Scope<'_>, repeated: &Loop<'_>) -> Result<(), AutodiffError>
     Ok(())
 }
 
+/// The other direction: 0 is forwards, anything else backwards.
+fn turned(direction: i64) -> i64 {
+    i64::from(direction == 0)
+}
+
 fn lookup_inside(inner: &Builder, name: &str) -> Result<Val, AutodiffError> {
     crate::reverse::lookup(inner, name)
 }
@@ -276,7 +281,7 @@ fn scan_attributes(
     ];
     if !wanted.is_empty() {
         attributes.push(ints("scan_output_axes", &outputs(|scan| scan.axis)));
-        attributes.push(ints("scan_output_directions", &outputs(|scan| 1 - scan.direction)));
+        attributes.push(ints("scan_output_directions", &outputs(|scan| turned(scan.direction))));
     }
     attributes
 }

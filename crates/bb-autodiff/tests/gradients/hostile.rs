@@ -127,6 +127,11 @@ fn a_scan_of_more_inputs_than_it_has_is_refused() {
         let model = graph(vec![start, x(&[3, 2])], vec![scan], "y");
         let made = Gradients::of(&model, NEWEST, "y", &["x"]);
         assert_eq!(made.is_ok(), is_fine, "{count}: {made:?}");
+        for name in ["scan_input_directions", "scan_output_directions"] {
+            let mut far = model.clone();
+            far.node[0].attribute.push(listed(name, vec![i64::MIN]));
+            assert_eq!(Gradients::of(&far, NEWEST, "y", &["x"]).is_ok(), is_fine, "{count}, {name}");
+        }
     }
 }
 

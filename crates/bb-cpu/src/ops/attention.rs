@@ -157,6 +157,9 @@ impl<'a> Mask<'a> {
         let begin = batch * self.strides[0] + head * self.strides[1] + query * self.strides[2];
         let (known, unknown) = to.split_at_mut(self.keys);
         unknown.fill(least);
+        if known.is_empty() {
+            return Ok(());
+        }
         if tensor.dtype() == DataType::Bool {
             for (to, &takes_part) in known.iter_mut().zip(&tensor.as_slice::<u8>()?[begin..]) {
                 *to = if takes_part != 0 { T::ZERO } else { least };
