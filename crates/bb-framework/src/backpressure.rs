@@ -247,7 +247,8 @@ impl Backpressure {
     /// What happened since it was last asked, in order.
     #[must_use = "an event that is not passed on is lost"]
     pub fn take_events(&mut self) -> Vec<Event> {
-        std::mem::take(&mut self.events).into()
+        // Most often there is nothing, and it is asked in every step.
+        if self.events.is_empty() { Vec::new() } else { std::mem::take(&mut self.events).into() }
     }
 
     /// Until when `peer` is muted, if it is.

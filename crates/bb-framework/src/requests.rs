@@ -172,14 +172,9 @@ impl<T> RequestTracker<T> {
         (self.unsolicited, self.refused) = (0, 0);
     }
 
-    /// Until when the request `id` to `peer` may be answered.
-    pub fn deadline(&self, peer: PeerId, id: RequestId) -> Option<Time> {
-        self.requests.get(&(id, peer)).map(|request| request.due.0)
-    }
-
-    /// What is kept with the request `id` to `peer`.
-    pub fn get(&self, peer: PeerId, id: RequestId) -> Option<&T> {
-        self.requests.get(&(id, peer)).map(|request| &request.payload)
+    /// Until when the request `id` to `peer` may be answered, and what is kept with it.
+    pub fn get(&self, peer: PeerId, id: RequestId) -> Option<(Time, &T)> {
+        self.requests.get(&(id, peer)).map(|request| (request.due.0, &request.payload))
     }
 
     /// The requests with their deadlines, the next one due first.

@@ -81,8 +81,8 @@ proptest! {
             let held: Vec<_> =
                 requests.iter().map(|(deadline, peer, id, &payload)| (deadline, payload, peer, id)).collect();
             prop_assert_eq!(&held, &model);
-            for &(_, payload, peer, id) in &model {
-                prop_assert_eq!(requests.get(peer, id), Some(&payload));
+            for &(deadline, payload, peer, id) in &model {
+                prop_assert_eq!(requests.get(peer, id), Some((deadline, &payload)));
             }
             prop_assert_eq!(requests.next_deadline(), model.first().map(|held| held.0));
             prop_assert_eq!((requests.len(), requests.is_empty()), (model.len(), model.is_empty()));

@@ -144,6 +144,9 @@ impl Executions {
     /// Takes those that began since the last step: their time begins with this one.
     pub(crate) fn take_fresh(&mut self) -> SmallVec<[u32; 4]> {
         let Self { slots, fresh, .. } = self;
+        if fresh.is_empty() {
+            return SmallVec::new();
+        }
         let is_fresh = |index: &u32| {
             slots.get(*index as usize).and_then(Option::as_ref).is_some_and(|execution| execution.is_fresh)
         };

@@ -114,6 +114,9 @@ impl Engine {
 
     /// Tells the host what programs recorded in this step.
     pub(crate) fn report_records(&mut self) {
+        if self.records.changed.is_empty() {
+            return;
+        }
         for name in std::mem::take(&mut self.records.changed) {
             let counter = self.records.counters.get(&name).map(|&count| Value::U64(count));
             let last = self.records.last.get(&name).map(|held| held.value.clone());

@@ -16,7 +16,7 @@ use super::peers::Heard;
 use super::wait::WaitsFor;
 use crate::envelope::{Correlation, FillError, FillFault, Notice, Scan, ScannedFill, scan};
 use crate::error::{DeliveryError, ReceiveError, ValueFault};
-use crate::{EngineStep, PeerId, Value, ValueType};
+use crate::{EngineStep, PeerId, Time, Value, ValueType};
 use bb_ir::program::RegionKind;
 use bb_ir::wire_codec::ValueError;
 
@@ -118,7 +118,7 @@ impl Engine {
         envelope: &Scan<'_>,
         request: RequestId,
     ) -> Result<(), DeliveryError> {
-        let Some(&(wait, asked)) = self.wire.requests.get(source, request) else {
+        let Some((until, &(wait, asked))) = self.wire.requests.get(source, request) else {
             self.note_late(source, request);
             return Ok(());
         };
@@ -145,7 +145,7 @@ impl Engine {
         }
         let charge = self.charge(taken.byte_count)?;
         self.admit(source, envelope);
-        self.end_request(source, request, wait);
+        self.end_request(source, request, until, wait);
         let refused = taken.refused.first().map(|(_, error)| error.to_string());
         self.report(source, taken.refused);
         let values: Option<SmallVec<[Held; 4]>> =
@@ -159,23 +159,21 @@ impl Engine {
     }
 
     fn receive_failure(&mut self, source: PeerId, envelope: &Scan<'_>, request: RequestId, reason: &str) {
-        let Some(&(wait, asked)) = self.wire.requests.get(source, request) else {
+        let Some((until, &(wait, asked))) = self.wire.requests.get(source, request) else {
             return self.note_late(source, request);
         };
         if self.is_repeated(source, envelope) {
             return;
         }
         self.admit(source, envelope);
-        self.end_request(source, request, wait);
+        self.end_request(source, request, until, wait);
         self.take_failure(wait, asked, reason.to_owned());
     }
 
-    /// Ends a request that its peer answered, well or not.
-    fn end_request(&mut self, peer: PeerId, request: RequestId, wait: u64) {
-        let until = self.wire.requests.deadline(peer, request);
-        let after = self.waits.get(wait).map(|held| held.after);
+    /// Ends a request, which may be answered `until` then, that its peer answered, well or not.
+    fn end_request(&mut self, peer: PeerId, request: RequestId, until: Time, wait: u64) {
         self.wire.requests.answer(peer, request);
-        if let (Some(until), Some(after)) = (until, after) {
+        if let Some(after) = self.waits.get(wait).map(|held| held.after) {
             self.peers.answered(peer, until - after);
         }
     }

@@ -96,7 +96,7 @@ impl Peers {
         &mut self,
         peer: PeerId,
         byte_count: usize,
-        claims: impl Iterator<Item = &'a [u8]>,
+        claims: impl Iterator<Item = &'a [u8]> + Clone,
     ) {
         let (new, mut has_own_word) = {
             let known = self.book.addresses(peer);
@@ -104,7 +104,12 @@ impl Peers {
             let is_new = |claim: &&[u8]| {
                 known.clone().all(|(tier, held)| tier == Tier::Hint || held.as_bytes() != *claim)
             };
-            (claims.filter(is_new).collect::<SmallVec<[&[u8]; 2]>>(), ends_in_own_word(known.clone()))
+            let mut new: SmallVec<[&[u8]; 2]> = SmallVec::new();
+            // Most often a peer says what it said before.
+            if claims.clone().any(|claim| is_new(&claim)) {
+                new.extend(claims.filter(is_new));
+            }
+            (new, ends_in_own_word(known.clone()))
         };
         if !new.is_empty() {
             for claim in new {

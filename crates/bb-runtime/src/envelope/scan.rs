@@ -214,7 +214,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Where the sender says it can be reached, not read yet.
-    pub(crate) fn address_bytes(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    pub(crate) fn address_bytes(&self) -> impl Iterator<Item = &'a [u8]> + Clone + use<'a> {
         let (mut cursor, mut left) = (self.addresses, self.address_count);
         std::iter::from_fn(move || {
             while left > 0

@@ -323,7 +323,8 @@ fn check_requests(waits: &Waits, requests: &RequestTracker<(u64, u32)>) -> Resul
         for (index, asked) in call.peers.iter().enumerate() {
             if asked.state == AskedState::Waiting {
                 count += 1;
-                if requests.get(asked.peer, asked.request) != Some(&(*id, index as u32)) {
+                if requests.get(asked.peer, asked.request).map(|(_, held)| *held) != Some((*id, index as u32))
+                {
                     return Err(Bad::inconsistent("a peer that was asked has no request"));
                 }
             }
