@@ -41,9 +41,9 @@ pub enum Verdict {
     },
     /// Take it.
     Take,
-    /// Take it, and ask its sender to send less.
+    /// Take it, and tell its sender that the queue is nearly full.
     TakeAndNotify {
-        /// For how long.
+        /// For how long it is to be silent; zero for one that does not press.
         retry_after: Duration,
     },
 }
@@ -102,13 +102,16 @@ pub struct Pressing {
     pub muted_until: Time,
     /// Whether its last mute is over and it has not shown yet that it learned.
     pub is_probed: bool,
+    /// Whether its last notice asked for no silence.
+    pub is_only_told: bool,
 }
 
 /// Asks senders for silence while the queue is nearly full, and mutes those that do not listen.
 ///
-/// At [`Config::threshold_percent`] of the queue a sender that has at least an equal share of it gets a notice, at most
-/// one each [`Config::notice_every`]; who has less does not press, whatever others do. What arrives within that time was under way; what arrives after it and before the
-/// notice's time is over ignores the notice. A peer that ignored [`Config::ignored`] in a row is muted for
+/// From [`Config::threshold_percent`] of the queue on every sender gets notices, at most one each
+/// [`Config::notice_every`]. One that has at least an equal share of the queue is asked for silence; who has less does not press,
+/// whatever others do, and is only told. What arrives within `notice_every` was under way; what arrives after it and before
+/// the time is over for which the notice asks ignores the notice. A peer that ignored [`Config::ignored`] in a row is muted for
 /// `min(first_mute · 2ⁿ⁻¹, longest_mute)` times its share of the queue the n-th time, at least for
 /// `notice_every`. Then it is probed: its next message is taken, and if that meets a full queue and its notice is
 /// ignored too, the peer is muted again, for longer.
@@ -196,9 +199,10 @@ impl Backpressure {
 
     /// What to do with a message of `peer` that came through a queue as full as `load` says.
     pub fn check(&mut self, peer: PeerId, load: Load, now: Time) -> Verdict {
-        let presses = load.presses(self.config.threshold_percent);
+        let threshold = self.config.threshold_percent;
+        let (is_full, presses) = (load.is_full(threshold), load.presses(threshold));
         let Some(held) = self.table.get_mut(peer) else {
-            return if presses { self.notify(peer, now) } else { Verdict::Take };
+            return if is_full { self.notify(peer, presses, now) } else { Verdict::Take };
         };
         if now < held.muted_until {
             self.counters.dropped += 1;
@@ -208,6 +212,9 @@ impl Backpressure {
             held.ignored = 0;
             held.is_probed = false;
             held.noticed_at = held.noticed_at.max(held.muted_until);
+            if is_full && now.since(held.noticed_at) >= self.config.notice_every {
+                return self.notify(peer, false, now);
+            }
             if now >= held.noticed_at + self.config.forget_after {
                 self.table.remove(peer);
             }
@@ -219,7 +226,7 @@ impl Backpressure {
             held.ignored = 0;
         } else if since < self.config.notice_every {
             return Verdict::Take;
-        } else if since < self.config.retry_after {
+        } else if since < self.config.retry_after && !held.is_only_told {
             held.ignored = held.ignored.saturating_add(1);
             if held.is_probed || held.ignored >= self.config.ignored {
                 return self.mute(peer, load, now);
@@ -228,7 +235,7 @@ impl Backpressure {
             held.ignored = 0;
             held.is_probed = false;
         }
-        self.notify(peer, now)
+        self.notify(peer, true, now)
     }
 
     /// How a peer behaves, as it was saved; it counts as the one that pressed last.
@@ -294,14 +301,20 @@ impl Backpressure {
         Counters { evicted: self.table.evicted(), ..self.counters }
     }
 
-    fn notify(&mut self, peer: PeerId, now: Time) -> Verdict {
-        let first =
-            || Pressing { noticed_at: now, ignored: 0, mutes: 0, muted_until: Time::ZERO, is_probed: false };
+    fn notify(&mut self, peer: PeerId, presses: bool, now: Time) -> Verdict {
+        let first = || Pressing {
+            noticed_at: now,
+            ignored: 0,
+            mutes: 0,
+            muted_until: Time::ZERO,
+            is_probed: false,
+            is_only_told: false,
+        };
         if let Some(held) = self.table.hear(peer, first) {
-            held.noticed_at = now;
+            (held.noticed_at, held.is_only_told) = (now, !presses);
         }
         self.counters.notices += 1;
-        Verdict::TakeAndNotify { retry_after: self.config.retry_after }
+        Verdict::TakeAndNotify { retry_after: if presses { self.config.retry_after } else { Duration::ZERO } }
     }
 
     fn mute(&mut self, peer: PeerId, load: Load, now: Time) -> Verdict {

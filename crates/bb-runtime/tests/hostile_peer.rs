@@ -178,6 +178,26 @@ struct Honest {
     answered: u64,
 }
 
+/// Ends the thread of the hostile peer, also when the test fails: who made it waits for its end.
+struct Presser<'a> {
+    who: &'a AtomicU64,
+    thread: thread::Thread,
+}
+
+impl Presser<'_> {
+    /// Presses as `id`, or is silent, from now on.
+    fn set(&self, id: u64) {
+        self.who.store(id, Ordering::Release);
+        self.thread.unpark();
+    }
+}
+
+impl Drop for Presser<'_> {
+    fn drop(&mut self) {
+        self.set(OVER);
+    }
+}
+
 impl Honest {
     /// Asks and is answered for so long; questions answered a second, of the clock and of this thread.
     fn work(&mut self, duration: Duration) -> [f64; 2] {
@@ -210,6 +230,10 @@ impl Honest {
                 && peer == PeerId::from_u64(HONEST)
             {
                 let scanned = scan(&bytes, &EnvelopeLimits::default()).unwrap();
+                if let Some(Notice::Backpressure { retry_after }) = scanned.notice() {
+                    assert_eq!(retry_after, Duration::ZERO, "it is told, and not asked for silence");
+                    continue;
+                }
                 assert!(matches!(scanned.correlation(), Some(Correlation::Response(_))), "{scanned:?}");
                 self.answered += 1;
             }
@@ -236,7 +260,8 @@ fn half_of_the_honest_work_is_done_at_least_and_memory_stays_within_its_bound() 
 
     let mut rates = [[Vec::new(), Vec::new(), Vec::new()], [Vec::new(), Vec::new(), Vec::new()]];
     let (tried, taken) = thread::scope(|scope| {
-        let presser = scope.spawn(|| press(&handle, program, &who));
+        let running = scope.spawn(|| press(&handle, program, &who));
+        let presser = Presser { who: &who, thread: running.thread().clone() };
         let begin = now();
         let mut rounds = 0;
         while begin.elapsed() < Duration::from_secs(whole.unwrap_or(2)) {
@@ -244,19 +269,17 @@ fn half_of_the_honest_work_is_done_at_least_and_memory_stays_within_its_bound() 
             // Silence; one that is not known yet, so that no notice has come to bear on it; one that presses on and on.
             for (kind, id) in [SILENT, HOSTILE + rounds, HOSTILE].into_iter().enumerate() {
                 // What is left of the phase before is nobody's to wait for.
-                who.store(SILENT, Ordering::Release);
+                presser.set(SILENT);
                 honest.drain();
-                who.store(id, Ordering::Release);
-                presser.thread().unpark();
+                presser.set(id);
                 let [clock, own] = honest.work(PHASE);
                 peak = peak.max(resident_bytes().saturating_sub(before));
                 rates[0][kind].push(clock);
                 rates[1][kind].push(own);
             }
         }
-        who.store(OVER, Ordering::Release);
-        presser.thread().unpark();
-        presser.join().unwrap()
+        drop(presser);
+        running.join().unwrap()
     });
     honest.drain();
     let stats = honest.node.engine_stats();

@@ -93,16 +93,33 @@ fn a_probe_that_goes_well_gives_the_peer_its_three_notices_back() {
 }
 
 #[test]
-fn a_peer_with_less_than_an_equal_share_of_a_full_queue_does_not_press() {
+fn a_peer_with_less_than_an_equal_share_of_a_full_queue_is_told_and_not_asked_for_silence() {
     let loud = PeerId::from_u64(1);
     let quiet = PeerId::from_u64(2);
     let mut machine = Backpressure::new(Config::default());
     for second in 0..10 {
         let load = |of_sender| Load { queued: 100, of_sender, senders: 2, capacity: 100 };
         let _verdict = machine.check(loud, load(51), at(second * 1_000));
-        assert_eq!(machine.check(quiet, load(49), at(second * 1_000)), Verdict::Take);
+        let told = Verdict::TakeAndNotify { retry_after: Duration::ZERO };
+        assert_eq!(machine.check(quiet, load(49), at(second * 1_000)), told);
+        assert_eq!(machine.check(quiet, load(49), at(second * 1_000 + 999)), Verdict::Take, "once a second");
     }
-    assert!(machine.counters().mutes > 0 && machine.iter().all(|(peer, _)| peer == loud));
+    let mutes = |peer| machine.iter().find(|(held, _)| *held == peer).map(|(_, held)| held.mutes);
+    assert!(mutes(loud) > Some(0) && mutes(quiet) == Some(0));
+}
+
+#[test]
+fn who_was_only_told_has_ignored_nothing_when_it_presses() {
+    let mut machine = Backpressure::new(Config::default());
+    let peer = PeerId::from_u64(1);
+    let little = Load { queued: 80, of_sender: 10, senders: 2, capacity: 100 };
+    for second in 0..9 {
+        let _told = machine.check(peer, little, at(second * 1_000));
+    }
+    for second in 9..12 {
+        assert!(notified(machine.check(peer, FULL, at(second * 1_000))), "three notices ask for silence");
+    }
+    assert!(matches!(machine.check(peer, FULL, at(12_000)), Verdict::Drop { .. }));
 }
 
 #[test]

@@ -777,6 +777,8 @@ pub mod backpressure {
         pub muted_until_ns: i64,
         #[prost(bool, tag = "6")]
         pub is_probed: bool,
+        #[prost(bool, tag = "7")]
+        pub is_only_told: bool,
     }
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct Muted {

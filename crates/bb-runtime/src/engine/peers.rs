@@ -180,6 +180,8 @@ impl Peers {
         for (peer, heard) in self.heard.drain(..) {
             match heard {
                 Heard::Answered(asked_at) => self.rtt.record(peer, now.since(asked_at)),
+                // Who asks for no silence only tells.
+                Heard::Notice(Duration::ZERO) => {}
                 Heard::Notice(retry_after) => {
                     self.governor.advise(peer, now + retry_after, now);
                 }

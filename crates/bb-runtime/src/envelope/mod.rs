@@ -107,7 +107,7 @@ pub struct Fill {
 pub enum Notice {
     /// Send less, for that long.
     Backpressure {
-        /// How long.
+        /// How long; zero only tells that the queue is nearly full.
         retry_after: Duration,
     },
 }

@@ -106,6 +106,7 @@ pub(super) fn save_pressure(cx: &mut Saving<'_>, out: &mut super::TryBytes) -> R
                 put_moment(out, 5, Remaining::of(held.muted_until, now));
             }
             put_flag(out, 6, held.is_probed);
+            put_flag(out, 7, held.is_only_told);
         });
     }
     for event in cx.engine.peers.backpressure.events() {
@@ -165,7 +166,7 @@ pub(super) fn load_pressure(
 
 fn pressing(entry: Cursor<'_>, now: Time) -> Result<(PeerId, Pressing), Bad> {
     let (mut peer, mut noticed, mut ignored, mut mutes) = (None, None, None, None);
-    let (mut muted_until, mut is_probed) = (None, None);
+    let (mut muted_until, mut is_probed, mut is_only_told) = (None, None, None);
     fields(entry, |field| match field.number {
         1 => set(&mut peer, &field, field.peer()?),
         2 => set(&mut noticed, &field, field.moment()?),
@@ -173,6 +174,7 @@ fn pressing(entry: Cursor<'_>, now: Time) -> Result<(PeerId, Pressing), Bad> {
         4 => set(&mut mutes, &field, index32(field.varint()?)?),
         5 => set(&mut muted_until, &field, field.moment()?),
         6 => set(&mut is_probed, &field, field.flag()?),
+        7 => set(&mut is_only_told, &field, field.flag()?),
         _ => Err(unknown(&field)),
     })?;
     let mutes = mutes.unwrap_or(0);
@@ -185,6 +187,7 @@ fn pressing(entry: Cursor<'_>, now: Time) -> Result<(PeerId, Pressing), Bad> {
         mutes,
         muted_until: if mutes > 0 { muted_until.unwrap_or_default().at(now) } else { Time::ZERO },
         is_probed: is_probed.unwrap_or(false),
+        is_only_told: is_only_told.unwrap_or(false),
     };
     Ok((peer.ok_or_else(|| Bad::missing("peer"))?, pressing))
 }

@@ -66,13 +66,19 @@ fn blocked(steps: &[EngineStep]) -> Vec<(PeerId, DenyReason)> {
     steps.iter().filter_map(blocked).collect()
 }
 
+/// The peers that the node tells that its queue is nearly full, and for how long they are to be silent.
+fn told(steps: &[EngineStep]) -> Vec<(PeerId, Duration)> {
+    let told = |(peer, bytes): (PeerId, Vec<u8>)| {
+        let scan = scan(&bytes, &EnvelopeLimits::default()).unwrap();
+        let Some(Notice::Backpressure { retry_after }) = scan.notice() else { return None };
+        Some((peer, retry_after))
+    };
+    sent(steps).into_iter().filter_map(told).collect()
+}
+
 /// The peers that the node asks to send less.
 fn notices(steps: &[EngineStep]) -> Vec<PeerId> {
-    let is_notice = |bytes: &[u8]| {
-        let scan = scan(bytes, &EnvelopeLimits::default()).unwrap();
-        matches!(scan.notice(), Some(Notice::Backpressure { .. }))
-    };
-    sent(steps).into_iter().filter(|(_, bytes)| is_notice(bytes)).map(|(peer, _)| peer).collect()
+    told(steps).into_iter().filter(|(_, silence)| !silence.is_zero()).map(|(peer, _)| peer).collect()
 }
 
 /// A node whose queue holds eight, and a way to hand it messages of peers through that queue.
@@ -106,9 +112,10 @@ fn senders_get_a_notice_from_three_quarters_of_the_queue_on() {
     assert_eq!(notices(&crowd.push(&[2; 5], at(0))), []);
     let steps = crowd.push(&[2, 2, 2, 2, 3, 2], at(0));
     assert_eq!(notices(&steps), [peer(2)], "who has less than an equal share does not press");
+    assert!(told(&steps).contains(&(peer(3), Duration::ZERO)), "and is told all the same");
     let taken = steps.iter().filter(|step| matches!(step, EngineStep::AppEvent { .. })).count();
     assert_eq!(taken, 6, "what came is taken all the same");
-    assert_eq!(crowd.node.engine_stats().notices_sent, 1);
+    assert_eq!(crowd.node.engine_stats().notices_sent, 2);
     assert_eq!(notices(&crowd.push(&[4, 5, 6, 4, 5, 6], at(0))), [peer(4), peer(5), peer(6)]);
 }
 
@@ -116,7 +123,7 @@ fn senders_get_a_notice_from_three_quarters_of_the_queue_on() {
 fn a_peer_that_heeds_notices_is_not_silenced_by_those_that_do_not() {
     let mut crowd = Crowd::new();
     let handle = crowd.node.ingress_handle();
-    let (mut rests_until, mut sent) = (at(0), 0);
+    let (mut rests_until, mut sent, mut notices) = (at(0), 0, 0);
     for tick in 0..100 {
         let now = at(0) + Duration::from_millis(tick * 100);
         // Another one each second, so that none is muted by then, and as much as it may send.
@@ -133,11 +140,12 @@ fn a_peer_that_heeds_notices_is_not_silenced_by_those_that_do_not() {
             sent += 1;
             crowd.push(&[3], now)
         };
-        if notices(&steps).contains(&peer(3)) {
-            rests_until = now + Duration::from_secs(2);
+        for (_, silence) in told(&steps).into_iter().filter(|(told, _)| *told == peer(3)) {
+            notices += 1;
+            rests_until = now + silence;
         }
     }
-    assert_eq!(crowd.node.engine_stats().notices_sent, 10, "the others are told");
+    assert_eq!((crowd.node.engine_stats().notices_sent, notices), (20, 10), "all are told once a second");
     assert!(sent >= 90, "it sent {sent} messages in 100 moments");
 }
 
