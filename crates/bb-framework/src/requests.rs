@@ -22,7 +22,7 @@ pub struct RequestId(pub [u8; 16]);
 /// any other is counted and changes nothing else.
 ///
 /// - look: [`len`](Self::len) [`is_empty`](Self::is_empty) [`get`](Self::get)
-///   [`deadline`](Self::deadline) [`iter`](Self::iter) [`next_deadline`](Self::next_deadline) [`unsolicited`](Self::unsolicited) [`refused`](Self::refused)
+///   [`iter`](Self::iter) [`next_deadline`](Self::next_deadline) [`unsolicited`](Self::unsolicited) [`refused`](Self::refused)
 /// - feed: [`answer`](Self::answer)
 /// - command: [`begin`](Self::begin) [`cancel`](Self::cancel) [`clear`](Self::clear)
 ///   [`forget_counters`](Self::forget_counters)
