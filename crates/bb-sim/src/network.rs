@@ -11,10 +11,10 @@ use bytesandbrains::framework::Rng;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Latency {
-    /// No time at all: what a node sends arrives before what others sent earlier, unless something that it sent before
-    /// waits among that. So answers are met while their bytes are near: they arrive in groups of 16 or 64 KiB, and do not pile
-    /// up. Those of one node arrive in the order in which it sent them; and nobody is passed by for ever: after each group
-    /// one message goes that waits.
+    /// No time at all: what a node sends arrives before what others sent earlier, unless something that it sent before is
+    /// under way still. So an answer is met while its bytes are near, and answers do not pile up. Those of one node
+    /// arrive in the order in which it sent them; and nobody is passed by for ever: after 64 messages that went first
+    /// one goes that waits.
     #[default]
     None,
     /// Each the same time.
@@ -56,22 +56,16 @@ pub(crate) struct Network {
     rng: Rng,
     sent: u64,
     under_way: BTreeMap<(Time, u64), Message>,
-    /// Messages that take no time and wait, each with when it was sent.
-    line: VecDeque<(Time, Message)>,
-    /// Those that go before them, in groups.
-    near: VecDeque<(Time, Message)>,
-    near_bytes: usize,
-    /// How many of them are still to arrive of the group that arrives now.
-    arriving: usize,
-    /// Whether a group has arrived, and none that waits since.
-    is_lines_turn: bool,
-    /// How many messages of each node are in the line, and how many are near.
-    of_node: Vec<(usize, usize)>,
+    /// Messages that take no time, each with when it was sent and whether it passed others by.
+    at_once: VecDeque<(Time, bool, Message)>,
+    /// How many of them each node sent.
+    of_node: Vec<usize>,
+    /// Messages that passed others by since one arrived that did not.
+    passed: usize,
 }
 
-/// Messages of a group, or bytes, whichever come first.
-const GROUP: usize = 16;
-const GROUP_BYTES: usize = 64 << 10;
+/// How many messages may pass others by one after the other.
+const MAY_PASS: usize = 64;
 
 impl Latency {
     fn draw(self, rng: &mut Rng) -> Duration {
@@ -93,12 +87,9 @@ impl Network {
             rng: Rng::from_u64(seed),
             sent: 0,
             under_way: BTreeMap::new(),
-            line: VecDeque::new(),
-            near: VecDeque::new(),
-            near_bytes: 0,
-            arriving: 0,
-            is_lines_turn: false,
+            at_once: VecDeque::new(),
             of_node: Vec::new(),
+            passed: 0,
         }
     }
 
@@ -117,59 +108,35 @@ impl Network {
     fn send_at_once(&mut self, now: Time, messages: &mut Vec<Message>) {
         let Some(from) = messages.first().map(|message| message.from) else { return };
         if self.of_node.len() <= from {
-            self.of_node.resize(from + 1, (0, 0));
+            self.of_node.resize(from + 1, 0);
         }
-        let (in_line, near) = &mut self.of_node[from];
-        if *in_line == 0 && !(self.line.is_empty() && self.near.is_empty()) {
-            *near += messages.len();
-            self.near_bytes += messages.iter().map(|message| message.bytes.len()).sum::<usize>();
-            self.near.extend(messages.drain(..).map(|message| (now, message)));
+        let passes = self.of_node[from] == 0 && !self.at_once.is_empty() && self.passed < MAY_PASS;
+        self.of_node[from] += messages.len();
+        if passes {
+            for message in messages.drain(..).rev() {
+                self.at_once.push_front((now, true, message));
+            }
         } else {
-            *in_line += messages.len();
-            self.line.extend(messages.drain(..).map(|message| (now, message)));
+            self.at_once.extend(messages.drain(..).map(|message| (now, false, message)));
         }
     }
 
     pub(crate) fn next_arrival(&self) -> Option<Time> {
-        match self.line.front().or(self.near.front()) {
-            Some((due, _)) => Some(*due),
+        match self.at_once.front() {
+            Some((due, ..)) => Some(*due),
             None => self.under_way.first_key_value().map(|((due, _), _)| *due),
         }
     }
 
     /// The next message that has arrived at `now`.
     pub(crate) fn arrived(&mut self, now: Time) -> Option<Message> {
-        if self.arriving == 0 {
-            let is_group = self.near.len() >= GROUP || self.near_bytes >= GROUP_BYTES;
-            if self.line.is_empty() || is_group && !self.is_lines_turn {
-                self.arriving = self.near.len();
-            }
-        }
-        if let Some(message) = self.next_of_group() {
-            return Some(message);
-        }
-        if let Some((_, message)) = self.line.pop_front() {
-            self.of_node[message.from].0 -= 1;
-            self.is_lines_turn = false;
+        if let Some((_, passed, message)) = self.at_once.pop_front() {
+            self.of_node[message.from] -= 1;
+            self.passed = if passed { self.passed + 1 } else { 0 };
             return Some(message);
         }
         let entry = self.under_way.first_entry()?;
         (entry.key().0 <= now).then(|| entry.remove())
-    }
-
-    /// The next message of the group that arrives now, if it is for the node `to`.
-    pub(crate) fn arrived_too(&mut self, to: usize) -> Option<Message> {
-        let is_for_it = self.near.front().is_some_and(|(_, message)| message.to == to);
-        if is_for_it { self.next_of_group() } else { None }
-    }
-
-    fn next_of_group(&mut self) -> Option<Message> {
-        self.arriving = self.arriving.checked_sub(1)?;
-        let (_, message) = self.near.pop_front()?;
-        self.near_bytes -= message.bytes.len();
-        self.of_node[message.from].1 -= 1;
-        self.is_lines_turn = self.arriving == 0;
-        Some(message)
     }
 }
 
@@ -187,63 +154,31 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_take_no_time_go_in_groups_before_the_questions_to_others() {
-        let mut network = Network::new(Latency::None, 0);
-        let mut questions: Vec<Message> = (1..=40).map(|to| message(0, to, "question")).collect();
-        network.send(Time::ZERO, &mut questions);
-        let (mut asked, mut arrived) = (0, Vec::new());
-        while let Some(Message { from, to, .. }) = network.arrived(Time::ZERO) {
-            arrived.push(from);
-            if from == 0 {
-                asked += 1;
-                network.send(Time::ZERO, &mut vec![message(to, 0, "answer")]);
-                assert!(asked - (arrived.len() - asked) <= GROUP, "answers pile up");
-            }
-        }
-        let answers: Vec<usize> = arrived.iter().copied().filter(|from| *from > 0).collect();
-        assert_eq!(answers, (1..=40).collect::<Vec<_>>(), "in the order of the questions");
-        assert_eq!(arrived[..2 * GROUP], [vec![0; GROUP], (1..=GROUP).collect()].concat());
-    }
-
-    #[test]
-    fn large_answers_go_one_by_one() {
-        let mut network = Network::new(Latency::None, 0);
-        network.send(Time::ZERO, &mut vec![message(0, 1, "to 1"), message(0, 2, "to 2")]);
-        assert_eq!(texts(&mut network, 1), ["to 1"]);
-        let bytes = Bytes::from(vec![7; GROUP_BYTES]);
-        network.send(Time::ZERO, &mut vec![Message { from: 1, to: 0, bytes: bytes.clone() }]);
-        assert_eq!(texts(&mut network, 2), [bytes, Bytes::from_static(b"to 2")]);
-    }
-
-    #[test]
-    fn messages_of_one_node_that_take_no_time_arrive_in_the_order_of_sending() {
+    fn an_answer_that_takes_no_time_goes_before_the_questions_to_others() {
         let mut network = Network::new(Latency::None, 0);
         network
             .send(Time::ZERO, &mut vec![message(0, 1, "to 1"), message(0, 2, "to 2"), message(0, 3, "to 3")]);
         assert_eq!(texts(&mut network, 1), ["to 1"]);
-        network.send(Time::ZERO, &mut vec![message(1, 0, "first of 1")]);
-        network.send(Time::ZERO, &mut vec![message(1, 2, "second of 1")]);
-        // Node 0 has messages in the line: what it sends now goes behind them.
+        network.send(Time::ZERO, &mut vec![message(1, 0, "first of 1"), message(1, 0, "second of 1")]);
+        assert_eq!(texts(&mut network, 1), ["first of 1"]);
+        // Node 0 has messages under way: what it sends now goes behind them.
         network.send(Time::ZERO, &mut vec![message(0, 1, "to 1 again")]);
-        let all = texts(&mut network, 9);
-        assert_eq!(all, ["to 2", "to 3", "to 1 again", "first of 1", "second of 1"]);
+        assert_eq!(texts(&mut network, 9), ["second of 1", "to 2", "to 3", "to 1 again"]);
     }
 
     #[test]
-    fn those_that_answer_each_other_without_end_do_not_keep_another_waiting() {
+    fn two_that_answer_each_other_without_end_do_not_keep_a_third_waiting() {
         let mut network = Network::new(Latency::None, 0);
-        let mut pings: Vec<Message> = (1..=GROUP).map(|to| message(0, to, "ping")).collect();
-        pings.push(message(0, 99, "patient"));
-        network.send(Time::ZERO, &mut pings);
-        for arrived in 0.. {
-            let Some(Message { to, bytes, .. }) = network.arrived(Time::ZERO) else {
-                panic!("it was not reached")
-            };
+        network.send(Time::ZERO, &mut vec![message(0, 1, "ping"), message(0, 3, "patient")]);
+        let mut arrived = 0;
+        while let Some(Message { to, bytes, .. }) = network.arrived(Time::ZERO) {
             if bytes == "patient" {
+                assert_eq!(arrived, 1 + MAY_PASS);
                 return;
             }
-            assert!(arrived < 4 * GROUP, "it waits");
-            network.send(Time::ZERO, &mut vec![message(to, to % GROUP + 1, "ping")]);
+            arrived += 1;
+            network.send(Time::ZERO, &mut vec![message(to, 3 - to, "ping")]);
         }
+        panic!("the third was not reached");
     }
 }

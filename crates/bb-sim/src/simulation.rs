@@ -319,10 +319,9 @@ impl Simulation {
         }
     }
 
-    /// Moves the time to `due`, wakes whose deadline it is, and delivers one message if one has arrived; and those that
-    /// arrive together with it at the same node.
+    /// Moves the time to `due`, wakes whose deadline it is, and delivers one message if one has arrived.
     ///
-    /// No more: its receiver works on it while its bytes are near, and values do not pile up.
+    /// One at a time: its receiver works on it while its bytes are near, and values do not pile up.
     fn advance(&mut self, due: Time, events: &mut Vec<Event>) {
         self.now = self.now.max(due);
         while let Some(&(deadline, place)) = self.deadlines.first() {
@@ -333,29 +332,22 @@ impl Simulation {
             self.members[place].deadline = None;
             self.wake(place);
         }
-        let mut next = self.network.arrived(self.now);
-        while let Some(message) = next {
-            let to = message.to;
-            self.deliver(message, events);
-            next = self.network.arrived_too(to);
+        if let Some(Message { from, to, bytes }) = self.network.arrived(self.now) {
+            let (sender, at) = (self.members[from].node.peer_id(), self.now);
+            let member = &mut self.members[to];
+            let peer = member.node.peer_id();
+            if !member.is_online {
+                events.push(Event { peer: sender, at, kind: EventKind::Lost { to: peer } });
+                return;
+            }
+            member.traffic.messages_received += 1;
+            member.traffic.bytes_received += bytes.len() as u64;
+            if let Err(error) = member.node.deliver_inbound(sender, &bytes) {
+                let kind = EventKind::Refused { from: sender, error: Arc::new(error) };
+                events.push(Event { peer, at, kind });
+            }
+            self.wake(to);
         }
-    }
-
-    fn deliver(&mut self, Message { from, to, bytes }: Message, events: &mut Vec<Event>) {
-        let (sender, at) = (self.members[from].node.peer_id(), self.now);
-        let member = &mut self.members[to];
-        let peer = member.node.peer_id();
-        if !member.is_online {
-            events.push(Event { peer: sender, at, kind: EventKind::Lost { to: peer } });
-            return;
-        }
-        member.traffic.messages_received += 1;
-        member.traffic.bytes_received += bytes.len() as u64;
-        if let Err(error) = member.node.deliver_inbound(sender, &bytes) {
-            let kind = EventKind::Refused { from: sender, error: Arc::new(error) };
-            events.push(Event { peer, at, kind });
-        }
-        self.wake(to);
     }
 }
 
