@@ -4,6 +4,7 @@
 
 mod against_reference;
 mod artifact;
+#[macro_use]
 mod common;
 mod counted;
 mod dataflow;

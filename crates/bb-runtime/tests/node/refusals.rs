@@ -204,12 +204,7 @@ impl Component for Circular {
     fn new((): &()) -> Result<Self, ComponentError> {
         Ok(Self)
     }
-    fn save(&self, _: &mut StateWriter) -> Result<(), ComponentError> {
-        Ok(())
-    }
-    fn load(&mut self, _: &mut StateReader<'_>) -> Result<(), ComponentError> {
-        Ok(())
-    }
+    stateless!();
 }
 
 impl DataSource for Circular {
@@ -245,12 +240,7 @@ impl Component for Relay {
     fn new((): &()) -> Result<Self, ComponentError> {
         Ok(Self)
     }
-    fn save(&self, _: &mut StateWriter) -> Result<(), ComponentError> {
-        Ok(())
-    }
-    fn load(&mut self, _: &mut StateReader<'_>) -> Result<(), ComponentError> {
-        Ok(())
-    }
+    stateless!();
 }
 
 impl DataSource for Relay {

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+#[macro_use]
 pub(crate) mod components;
 pub(crate) mod federation;
 pub(crate) mod rich;
