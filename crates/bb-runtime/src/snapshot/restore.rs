@@ -158,6 +158,10 @@ pub(crate) fn read(
         requests,
         ..
     } = running;
+    let mut known: BTreeSet<_> = executions.iter().map(|(_, held)| held.id).collect();
+    if !ended.iter().all(|ended| known.insert(ended.id)) {
+        return Err(Bad::inconsistent("an execution ends twice, or is under way").named("steps").into());
+    }
     executions.ended = ended;
     Ok(Restored {
         incarnation,

@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use bb_framework::DenyReason;
 use bb_runtime::{
     BootstrapRequest, BootstrapTarget, DeliveryError, EngineStep, ExecId, Node, NodeSnapshot, Outcome,
-    SnapshotError, SnapshotMode, Value,
+    RestoreError, SnapshotError, SnapshotMode, Value,
 };
 
 use crate::common::rich::{answer, ask, at, failure, fresh, invoke, limits, peer, requests, take};
-use crate::common::{chain, node, outcome, settle};
+use crate::common::{chain, node, outcome, settle, snapshot_file};
 
 /// The execution of a target that was said to wait.
 fn waiting(steps: &[EngineStep], target: &str) -> ExecId {
@@ -221,4 +221,20 @@ fn values_of_streams_that_wait_when_a_node_is_restored_are_reported_as_dropped()
     let [EngineStep::IngressFailed { peer: None, error: DeliveryError::Cleared }] = &steps[..] else {
         panic!("{steps:?}")
     };
+}
+
+#[test]
+fn a_snapshot_in_which_an_execution_ends_twice_is_refused() {
+    let mut node = node(1, &chain(2), "Chain");
+    let run = node.invoke("Chain", &[("x", &Value::I64(1).encode())]).unwrap();
+    assert!(node.cancel(run));
+    let snapshot = node.snapshot().unwrap().encode();
+    let mut sections = snapshot_file::sections(&snapshot);
+    let steps = sections[&18].clone();
+    sections.get_mut(&18).unwrap().extend(steps);
+    let twice = NodeSnapshot::decode(snapshot_file::file(&snapshot, &sections)).unwrap();
+    let digest = node.state_digest().unwrap();
+    let error = node.restore(twice).unwrap_err();
+    assert!(matches!(&error, RestoreError::Corrupt { section, .. } if section == "steps"), "{error}");
+    assert_eq!(node.state_digest().unwrap(), digest);
 }
