@@ -43,7 +43,7 @@ struct Search<'a> {
 /// Finds out what is active.
 ///
 /// # Errors
-/// [`AutodiffError::NoGradient`], [`AutodiffError::NoGradientToInput`].
+/// [`AutodiffError::NoGradient`].
 pub(crate) fn analyze(builder: &Builder, loss: Val, wrt: &[Val]) -> Result<Activity, AutodiffError> {
     analyze_span(builder, Span { losses: vec![loss], wrt: wrt.to_vec(), ..Span::default() })
 }
@@ -51,7 +51,7 @@ pub(crate) fn analyze(builder: &Builder, loss: Val, wrt: &[Val]) -> Result<Activ
 /// Finds out what is active between some values and some others.
 ///
 /// # Errors
-/// [`AutodiffError::NoGradient`], [`AutodiffError::NoGradientToInput`].
+/// [`AutodiffError::NoGradient`].
 pub(crate) fn analyze_span(builder: &Builder, span: Span) -> Result<Activity, AutodiffError> {
     let mut search = Search { builder, span };
     let floats = search.span.wrt.iter().copied().filter(|&val| builder.fact(val).may_be_float());
@@ -101,9 +101,6 @@ impl Activity {
             AutodiffError::NoGradient { node, op, path } => {
                 AutodiffError::NoGradient { node, op, path: around(path) }
             }
-            AutodiffError::NoGradientToInput { input, node, op, path, value } => {
-                AutodiffError::NoGradientToInput { input, node, op, path: around(path), value }
-            }
             other => other,
         }
     }
@@ -127,20 +124,8 @@ impl Search<'_> {
             let Some(val) = self.builder.find(name).filter(|val| self.span.varied.contains(val)) else {
                 continue;
             };
-            match (rule.flow)(index) {
-                Flow::Asked | Flow::Gradient => {
-                    self.span.useful.insert(val);
-                }
-                Flow::Stop => {}
-                Flow::Unknown => {
-                    return Err(AutodiffError::NoGradientToInput {
-                        input: index,
-                        node: label(node),
-                        op: op_name(node),
-                        path: self.path(node, val),
-                        value: name.clone(),
-                    });
-                }
+            if (rule.flow)(index) != Flow::Stop {
+                self.span.useful.insert(val);
             }
         }
         self.span.useful.extend(captured);

@@ -9,7 +9,7 @@ use bb_ir::{DataType, Dim};
 use crate::AutodiffError;
 use crate::attributes::{i64_tensor, int, ints, small_tensor, tensor};
 use crate::builder::{Builder, Val};
-use crate::facts::{Fact, same_dim};
+use crate::facts::{Fact, broadcast_dims, same_dim};
 
 /// From it on, axes of reductions and of `Squeeze` and `Unsqueeze` are inputs (`ReduceSum` and these two).
 const AXES_AS_INPUT: i64 = 13;
@@ -174,6 +174,15 @@ impl Builder {
         }
         let (Some(a), Some(b)) = (&self.fact(a).shape, &self.fact(b).shape) else { return false };
         a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_dim(a, b))
+    }
+
+    /// Whether `wide` certainly has the shape that it and `narrow` broadcast to.
+    pub(crate) fn covers(&self, wide: Val, narrow: Val) -> bool {
+        let (Some(wide), Some(narrow)) = (&self.fact(wide).shape, &self.fact(narrow).shape) else {
+            return false;
+        };
+        let both = broadcast_dims(wide, narrow);
+        both.len() == wide.len() && both.iter().zip(wide).all(|(a, b)| same_dim(a, b))
     }
 
     /// The elements of `a` in the shape of `like`, which has as many.

@@ -50,20 +50,6 @@ pub enum AutodiffError {
         /// Values from the loss back to what is trained, through the node.
         path: Vec<String>,
     },
-    /// An input of an op through which no gradient can flow, on the way from the loss to what is trained.
-    #[error("{op} (node `{node}`) has no gradient to its input {input}, `{value}`; it is on the path {}", path.join(" <- "))]
-    NoGradientToInput {
-        /// The input's index.
-        input: usize,
-        /// The node.
-        node: String,
-        /// The op, with its domain where that is not ONNX's own.
-        op: String,
-        /// Values from the loss back to what is trained, through the node.
-        path: Vec<String>,
-        /// The input.
-        value: String,
-    },
     /// The model has no graph.
     #[error("the model has no graph")]
     NoGraph,

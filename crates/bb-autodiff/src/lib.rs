@@ -59,6 +59,7 @@ mod activity;
 mod attributes;
 mod builder;
 mod emit;
+mod equation;
 mod error;
 mod facts;
 mod nested;

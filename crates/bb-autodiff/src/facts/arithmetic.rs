@@ -134,7 +134,7 @@ fn computed(q: &Question<'_>) -> Option<Vec<Symbol>> {
 }
 
 /// Two shapes broadcast together, as NumPy does.
-pub(super) fn broadcast_dims(a: &[Dim], b: &[Dim]) -> Vec<Dim> {
+pub(crate) fn broadcast_dims(a: &[Dim], b: &[Dim]) -> Vec<Dim> {
     let rank = a.len().max(b.len());
     let at = |dims: &[Dim], axis: usize| {
         (axis + dims.len()).checked_sub(rank).map_or(Dim::Known(1), |own| dims[own].clone())

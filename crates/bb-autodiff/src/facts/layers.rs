@@ -2,7 +2,9 @@
 
 use bb_ir::{DataType, Dim};
 
+use super::arithmetic::broadcast_dims;
 use super::{Fact, Question, Symbol, axis_within, known};
+use crate::equation::Equation;
 
 pub(super) fn infer(q: &Question<'_>) -> Option<Vec<Fact>> {
     let any_of_rank = || q.shape(0).map(|dims| vec![Dim::Any; dims.len()]);
@@ -124,23 +126,8 @@ fn resize(q: &Question<'_>) -> Option<Vec<Dim>> {
 
 /// The extents behind the letters of the output.
 fn einsum(q: &Question<'_>) -> Option<Vec<Dim>> {
-    let text: String =
-        q.attributes().text("equation")?.chars().filter(|letter| !letter.is_whitespace()).collect();
-    let (left, right) = text.split_once("->")?;
-    if text.contains('.') {
-        return None;
-    }
-    let extent = |wanted: char| {
-        let terms = left.split(',').enumerate();
-        let mut found = terms.filter_map(|(index, letters)| {
-            let at = letters.chars().position(|letter| letter == wanted)?;
-            q.shape(index)?.get(at).filter(|dim| **dim != Dim::Known(1)).cloned()
-        });
-        let first = found.next();
-        let exists = left.split(',').enumerate().all(|(index, _)| q.shape(index).is_some());
-        first.unwrap_or(if exists { Dim::Known(1) } else { Dim::Any })
-    };
-    Some(right.chars().map(extent).collect())
+    let shapes: Vec<Option<&[Dim]>> = (0..q.inputs.len()).map(|index| q.shape(index)).collect();
+    Equation::read(q.attributes().text("equation")?).extents(&shapes, broadcast_dims)
 }
 
 fn recurrent(q: &Question<'_>) -> Option<Vec<Fact>> {

@@ -10,6 +10,7 @@ mod shaping;
 mod special;
 mod windows;
 
+pub(crate) use arithmetic::broadcast_dims;
 use bb_ir::onnx::type_proto::Value as TypeValue;
 use bb_ir::onnx::{NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto};
 use bb_ir::{DataType, Dim};

@@ -26,10 +26,8 @@ const HIDDEN: f64 = -3e4;
 fn attention(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let (q, k, v) = (s.input(0)?, s.input(1)?, s.input(2)?);
     let packed = s.b.rank(q)? == 3;
-    let heads = |name: &str| s.attributes().int(name).filter(|&count| count > 0);
-    let (q_heads, kv_heads) = (heads("q_num_heads"), heads("kv_num_heads"));
-    let q = apart(s, q, q_heads)?;
-    let (new_k, new_v) = (apart(s, k, kv_heads)?, apart(s, v, kv_heads)?);
+    let q = apart(s, q, "q_num_heads")?;
+    let (new_k, new_v) = (apart(s, k, "kv_num_heads")?, apart(s, v, "kv_num_heads")?);
     let k = match s.optional(4) {
         Some(past) => s.b.op("Concat", &[past, new_k], vec![int("axis", 2)]),
         None => new_k,
@@ -90,9 +88,7 @@ fn attention(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     stages.push(shares);
     let mut y = s.b.op("MatMul", &[shares, every_v], vec![]);
     if packed {
-        let turned = s.b.transpose(y, &[0, 2, 1, 3]);
-        let joined = s.b.list(&[0, 0, -1]);
-        y = s.b.reshape(turned, joined);
+        y = joined(s, y);
     }
     let shown = usize::try_from(s.attributes().int_or("qk_matmul_output_mode", 0)).unwrap_or(0);
     let shown = stages.get(shown).copied().unwrap_or(scores);
@@ -119,15 +115,23 @@ fn over_all_keys(s: &mut Scope<'_>, mask: Val, k: Val) -> Result<Val, AutodiffEr
     Ok(s.b.op("Pad", &inputs, vec![]))
 }
 
-/// `[batch, heads, rows, size]`, of `[batch, rows, heads · size]` too.
-fn apart(s: &mut Scope<'_>, val: Val, heads: Option<i64>) -> Result<Val, AutodiffError> {
+/// `[batch, heads, rows, size]`, of `[batch, rows, heads · size]` too, the attribute `count` saying how many heads.
+fn apart(s: &mut Scope<'_>, val: Val, count: &str) -> Result<Val, AutodiffError> {
     if s.b.rank(val)? == 4 {
         return Ok(val);
     }
-    let heads = heads.ok_or_else(|| s.attributes().wrong("q_num_heads", "or `kv_num_heads` is missing"))?;
+    let heads = s.attributes().int(count).filter(|&count| count > 0);
+    let heads = heads.ok_or_else(|| s.attributes().wrong(count, "is missing"))?;
     let shape = s.b.list(&[0, 0, heads, -1]);
     let split = s.b.reshape(val, shape);
     Ok(s.b.transpose(split, &[0, 2, 1, 3]))
+}
+
+/// `[batch, rows, heads · size]` of `[batch, heads, rows, size]`.
+fn joined(s: &mut Scope<'_>, val: Val) -> Val {
+    let turned = s.b.transpose(val, &[0, 2, 1, 3]);
+    let shape = s.b.list(&[0, 0, -1]);
+    s.b.reshape(turned, shape)
 }
 
 /// Keys or values for each head of the queries, of which several may share one.
@@ -205,17 +209,21 @@ fn by_place(s: &mut Scope<'_>, q: Val, k: Val) -> Result<Vec<Val>, AutodiffError
     Ok(conditions)
 }
 
-/// Sines and cosines are tables.
+/// Sines and cosines are tables, which are seldom trained.
 fn rotary_flow(index: usize) -> Flow {
     match index {
         0 => Flow::Gradient,
         3 => Flow::Stop,
-        _ => Flow::Unknown,
+        _ => Flow::Asked,
     }
 }
 
 /// Pairs turned by an angle: turned back. (Su et al., "RoFormer", 2021.)
 fn rotary(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    if s.wants(1) || s.wants(2) {
+        let made = rotated(s)?;
+        return s.through(&[(0, made)]);
+    }
     let (g, sines) = (s.upstream()?, s.input(2)?);
     let back = s.b.neg(sines);
     let inputs = [Some(g), s.optional(1), Some(back), s.optional(3)];
@@ -223,4 +231,39 @@ fn rotary(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let gradient = s.b.emit("RotaryEmbedding", &inputs[..used], s.all_attributes(), 1)[0];
     s.give(0, gradient);
     Ok(())
+}
+
+/// The rotation, written out: of each pair `a, b` it makes `c·a - s·b, s·a + c·b`.
+fn rotated(s: &mut Scope<'_>) -> Result<Val, AutodiffError> {
+    let x = s.input(0)?;
+    let packed = s.b.rank(x)? == 3;
+    let heads = apart(s, x, "num_heads")?;
+    let size = s.attributes().int_or("rotary_embedding_dim", 0);
+    let turned = if size > 0 { s.b.slice(heads, 3, 0, size) } else { heads };
+    let interleaved = s.attributes().flag("interleaved", false);
+    let (axis, apart) = if interleaved { (4, [0, 0, 0, -1, 2]) } else { (3, [0, 0, 0, 2, -1]) };
+    let shape = s.b.list(&apart);
+    let pairs = s.b.reshape(turned, shape);
+    let parts = s.b.split(pairs, axis, &[1, 1]);
+    let (cosines, sines) = (table(s, 1, axis)?, table(s, 2, axis)?);
+    let product = |s: &mut Scope<'_>, table: Val, part: usize| s.b.mul(table, parts[part]);
+    let (first, second) = (product(s, cosines, 0), product(s, sines, 1));
+    let (third, fourth) = (product(s, sines, 0), product(s, cosines, 1));
+    let halves = [s.b.sub(first, second), s.b.add(third, fourth)];
+    let pairs = s.b.op("Concat", &halves, vec![int("axis", axis)]);
+    let mut y = s.b.reshape_like(pairs, turned);
+    if size > 0 {
+        let rest = s.b.slice(heads, 3, size, i64::MAX);
+        y = s.b.op("Concat", &[y, rest], vec![int("axis", 3)]);
+    }
+    Ok(if packed { joined(s, y) } else { y })
+}
+
+/// A table for each row, broadcast along the heads and `axis`, along which pairs are.
+fn table(s: &mut Scope<'_>, index: usize, axis: i64) -> Result<Val, AutodiffError> {
+    let mut table = s.input(index)?;
+    if let Some(places) = s.optional(3) {
+        table = s.b.op("Gather", &[table, places], vec![int("axis", 0)]);
+    }
+    Ok(s.b.unsqueeze(table, &[1, axis]))
 }

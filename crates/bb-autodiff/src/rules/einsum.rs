@@ -7,49 +7,9 @@ use super::{Rule, Scope};
 use crate::AutodiffError;
 use crate::attributes::string;
 use crate::builder::Val;
+use crate::equation::{Equation, REST, term};
 
 pub(super) const RULES: &[Rule] = &[Rule::all("Einsum", einsum)];
-
-/// Stands for the ellipsis.
-const REST: char = '.';
-
-/// An equation: the letters of each operand and of the output.
-struct Equation {
-    operands: Vec<Vec<char>>,
-    output: Vec<char>,
-}
-
-impl Equation {
-    fn read(text: &str) -> Self {
-        let plain: String = text.chars().filter(|letter| !letter.is_whitespace()).collect();
-        let plain = plain.replace("...", ".");
-        let (left, right) = match plain.split_once("->") {
-            Some((left, right)) => (left.to_owned(), Some(right.chars().collect())),
-            None => (plain, None),
-        };
-        let operands: Vec<Vec<char>> = left.split(',').map(|term| term.chars().collect()).collect();
-        let output = right.unwrap_or_else(|| {
-            let all: Vec<char> = operands.iter().flatten().copied().collect();
-            let once =
-                |letter: &char| *letter == REST || all.iter().filter(|other| *other == letter).count() == 1;
-            let mut output: Vec<char> = all.iter().copied().filter(once).collect();
-            output.sort_unstable();
-            output.dedup();
-            output
-        });
-        Self { operands, output }
-    }
-
-    /// A letter that stands nowhere.
-    fn unused(&self, taken: &[char]) -> Option<char> {
-        let used = |letter: &char| self.operands.iter().flatten().chain(taken).any(|other| other == letter);
-        ('a'..='z').chain('A'..='Z').find(|letter| !used(letter))
-    }
-}
-
-fn term(letters: &[char]) -> String {
-    letters.iter().map(|&letter| if letter == REST { "...".to_owned() } else { letter.to_string() }).collect()
-}
 
 fn einsum(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let text =
@@ -61,13 +21,13 @@ fn einsum(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     for index in 0..s.input_count() {
         if s.wants(index) {
             let gradient = operand(s, &equation, index)?;
-            s.give_broadcast(index, gradient)?;
+            s.give(index, gradient);
         }
     }
     Ok(())
 }
 
-/// The gradient of operand `index`, maybe wider than it along axes on which it was broadcast.
+/// The gradient of operand `index`.
 fn operand(s: &mut Scope<'_>, equation: &Equation, index: usize) -> Result<Val, AutodiffError> {
     let (g, x) = (s.upstream()?, s.input(index)?);
     let own = &equation.operands[index];
@@ -89,7 +49,8 @@ fn operand(s: &mut Scope<'_>, equation: &Equation, index: usize) -> Result<Val, 
                 equation.unused(&wanted).ok_or_else(|| s.unsupported("all letters are in use".to_owned()))?;
             let before_rest = !own[..axis].contains(&REST);
             let place = if before_rest { axis as i64 } else { axis as i64 - own.len() as i64 };
-            values.push(identity(s, x, place)?);
+            let extent = s.b.extent(x, place);
+            values.push(super::resample::identity(s, x, extent)?);
             terms.push(term(&[letter, fresh]));
             held.push(letter);
             held.push(fresh);
@@ -98,28 +59,29 @@ fn operand(s: &mut Scope<'_>, equation: &Equation, index: usize) -> Result<Val, 
             wanted.push(letter);
         }
     }
-    if own.contains(&REST) && !held.contains(&REST) {
-        return Err(s.unsupported("the ellipsis is summed over; name its axes".to_owned()));
-    }
-    let left: Vec<char> = wanted.iter().copied().filter(|letter| held.contains(letter)).collect();
+    // With the ellipsis first, axes that it lacks here or there are the leading ones, as broadcasting has it.
+    let mut order: Vec<char> = wanted.iter().copied().filter(|&letter| letter == REST).collect();
+    order.extend(wanted.iter().filter(|&&letter| letter != REST));
+    let like = if order == wanted { x } else { rearranged(s, x, &wanted, &order) };
+    let left: Vec<char> = order.iter().copied().filter(|letter| held.contains(letter)).collect();
     let text = format!("{}->{}", terms.join(","), term(&left));
-    let narrow = s.b.op("Einsum", &values, vec![string("equation", &text)]);
-    if left.len() == wanted.len() {
-        return Ok(narrow);
+    let mut gradient = s.b.op("Einsum", &values, vec![string("equation", &text)]);
+    // Along letters of this operand alone, and where the others have one element for all, every element has the same.
+    let letters = order.iter().filter(|&&letter| letter != REST);
+    let places = letters.clone().zip(-(letters.count() as i64)..);
+    let missing: Vec<i64> =
+        places.filter(|(letter, _)| !held.contains(letter)).map(|(_, place)| place).collect();
+    gradient = s.b.unsqueeze(gradient, &missing);
+    if !order.iter().all(|letter| equation.output.contains(letter)) && !s.b.covers(gradient, like) {
+        let shape = s.b.shape(like);
+        gradient = s.b.op("Expand", &[gradient, shape], vec![]);
     }
-    // Letters of this operand alone were summed over: every element has the same gradient.
-    let missing = wanted.iter().enumerate().filter(|(_, letter)| !held.contains(letter)).map(|(axis, _)| {
-        let before_rest = !wanted[..axis].contains(&REST);
-        if before_rest { axis as i64 } else { axis as i64 - wanted.len() as i64 }
-    });
-    let missing: Vec<i64> = missing.collect();
-    let wide = s.b.unsqueeze(narrow, &missing);
-    let shape = s.b.shape(x);
-    Ok(s.b.op("Expand", &[wide, shape], vec![]))
+    gradient = s.b.unbroadcast(gradient, like)?;
+    Ok(if order == wanted { gradient } else { rearranged(s, gradient, &order, &wanted) })
 }
 
-/// The identity matrix of the extent of an axis of `x`.
-fn identity(s: &mut Scope<'_>, x: Val, axis: i64) -> Result<Val, AutodiffError> {
-    let extent = s.b.extent(x, axis);
-    super::resample::identity(s, x, extent)
+/// `val` with its axes, which are those of `from`, in the order of `to`.
+fn rearranged(s: &mut Scope<'_>, val: Val, from: &[char], to: &[char]) -> Val {
+    let text = format!("{}->{}", term(from), term(to));
+    s.b.op("Einsum", &[val], vec![string("equation", &text)])
 }

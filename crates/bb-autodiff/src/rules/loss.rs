@@ -1,6 +1,6 @@
 //! Losses.
 
-use bb_ir::DataType;
+use bb_ir::{DataType, Dim};
 
 use super::{Flow, Rule, Scope};
 use crate::AutodiffError;
@@ -11,18 +11,19 @@ use crate::facts::Fact;
 pub(super) const RULES: &[Rule] = &[
     Rule {
         op: "NegativeLogLikelihoodLoss",
-        flow: scores_only,
+        flow: loss_flow,
         backward: negative_log_likelihood,
         nested: false,
     },
-    Rule { op: "SoftmaxCrossEntropyLoss", flow: scores_only, backward: softmax_cross_entropy, nested: false },
+    Rule { op: "SoftmaxCrossEntropyLoss", flow: loss_flow, backward: softmax_cross_entropy, nested: false },
 ];
 
-fn scores_only(index: usize) -> Flow {
+/// Scores, and the weights of the classes, which are seldom trained.
+fn loss_flow(index: usize) -> Flow {
     match index {
         0 => Flow::Gradient,
         1 => Flow::Stop,
-        _ => Flow::Unknown,
+        _ => Flow::Asked,
     }
 }
 
@@ -43,6 +44,10 @@ fn softmax_cross_entropy(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
         s.give(0, gradient);
     }
     let Some(g) = s.upstream_of(0) else { return Ok(()) };
+    class_weights(s, g, log, labels)?;
+    if !s.wants(0) {
+        return Ok(());
+    }
     let factor = element_factor(s, g, scores, labels)?;
     let hot = one_hot(s, scores, labels)?;
     let difference = s.b.sub(p, hot);
@@ -57,6 +62,10 @@ fn softmax_cross_entropy(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
 /// `L = -w[label]·x[label]`: `-onehot(label)·g·k`, with `k` as in [`softmax_cross_entropy`].
 fn negative_log_likelihood(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let (g, scores, labels) = (s.upstream()?, s.input(0)?, s.input(1)?);
+    class_weights(s, g, scores, labels)?;
+    if !s.wants(0) {
+        return Ok(());
+    }
     let factor = element_factor(s, g, scores, labels)?;
     let factor = s.b.neg(factor);
     let hot = one_hot(s, scores, labels)?;
@@ -65,12 +74,53 @@ fn negative_log_likelihood(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     Ok(())
 }
 
+/// What the weights of the classes get: each element's `-g·log p[label]`, for `mean` `g·(-log p[label] - L)` divided by
+/// the sum of all `k`, added up by label.
+fn class_weights(s: &mut Scope<'_>, g: Val, log: Val, labels: Val) -> Result<(), AutodiffError> {
+    let Some(weights) = s.optional(2).filter(|_| s.wants(2)) else { return Ok(()) };
+    let dtype = s.b.dtype(log)?;
+    s.b.learn(weights, &Fact::new(None, Some(vec![Dim::Any])));
+    let (safe, counted) = counted_labels(s, labels)?;
+    let places = s.b.unsqueeze(safe, &[1]);
+    let found = s.b.op("GatherElements", &[log, places], vec![int("axis", 1)]);
+    let found = s.b.squeeze(found, &[1]);
+    let mut gradient = s.b.neg(found);
+    let factor = if reduction(s)? == "mean" {
+        let loss = s.output(0)?;
+        gradient = s.b.sub(gradient, loss);
+        match label_weights(s, labels, dtype)? {
+            Some(weight) => {
+                let total = s.b.reduce_sum_all(weight);
+                s.b.div(g, total)
+            }
+            None => g,
+        }
+    } else {
+        g
+    };
+    gradient = s.b.mul(gradient, factor);
+    if let Some(counted) = counted {
+        let zero = s.b.scalar(dtype, 0.0);
+        gradient = s.b.op("Where", &[counted, gradient, zero], vec![]);
+    }
+    let gathered = s.b.op("Gather", &[weights, safe], vec![int("axis", 0)]);
+    s.pull(&[(gathered, gradient)])
+}
+
+/// How the losses of the elements become one.
+fn reduction<'a>(s: &Scope<'a>) -> Result<&'a str, AutodiffError> {
+    let reduction = s.attributes().text("reduction").unwrap_or("mean");
+    if ["none", "sum", "mean"].contains(&reduction) {
+        return Ok(reduction);
+    }
+    Err(s.attributes().wrong("reduction", format!("is `{reduction}`, not none, sum or mean")))
+}
+
 /// `g·k`, with an axis of extent 1 for the classes, or a number.
 fn element_factor(s: &mut Scope<'_>, g: Val, scores: Val, labels: Val) -> Result<Val, AutodiffError> {
     let dtype = s.b.dtype(scores)?;
-    let reduction = s.attributes().text("reduction").unwrap_or("mean");
     let weight = label_weights(s, labels, dtype)?;
-    let factor = match (reduction, weight) {
+    let factor = match (reduction(s)?, weight) {
         ("mean", None) => {
             let count = s.b.size(labels, dtype);
             return Ok(divide_number(s, g, count, dtype));
@@ -80,12 +130,9 @@ fn element_factor(s: &mut Scope<'_>, g: Val, scores: Val, labels: Val) -> Result
             let share = s.b.div(g, total);
             s.b.mul(share, weight)
         }
-        ("sum" | "none", Some(weight)) => s.b.mul(g, weight),
+        (_, Some(weight)) => s.b.mul(g, weight),
         ("sum", None) => return Ok(g),
-        ("none", None) => g,
-        (other, _) => {
-            return Err(s.attributes().wrong("reduction", format!("is `{other}`, not none, sum or mean")));
-        }
+        (_, None) => g,
     };
     Ok(s.b.unsqueeze(factor, &[1]))
 }
@@ -98,29 +145,24 @@ fn divide_number(s: &mut Scope<'_>, g: Val, count: Val, dtype: DataType) -> Val 
     }
 }
 
+/// The labels with a class in place of those that are ignored, and which are not, if some may be.
+fn counted_labels(s: &mut Scope<'_>, labels: Val) -> Result<(Val, Option<Val>), AutodiffError> {
+    let Some(ignored) = s.attributes().int("ignore_index") else { return Ok((labels, None)) };
+    let ignored = s.b.scalar_like(labels, ignored as f64)?;
+    let same = s.b.op("Equal", &[labels, ignored], vec![]);
+    let counted = s.b.op("Not", &[same], vec![]);
+    let first = s.b.scalar_like(labels, 0.0)?;
+    Ok((s.b.op("Where", &[counted, labels, first], vec![]), Some(counted)))
+}
+
 /// The weight of each label, in the labels' shape; `None` when it is 1 everywhere.
 fn label_weights(s: &mut Scope<'_>, labels: Val, dtype: DataType) -> Result<Option<Val>, AutodiffError> {
-    let ignored = s.attributes().int("ignore_index");
-    let counted = match ignored {
-        Some(ignored) => {
-            let ignored = s.b.scalar_like(labels, ignored as f64)?;
-            let same = s.b.op("Equal", &[labels, ignored], vec![]);
-            Some(s.b.op("Not", &[same], vec![]))
-        }
-        None => None,
-    };
-    Ok(match (s.optional(2), counted) {
-        (None, None) => None,
-        (None, Some(counted)) => Some(s.b.cast(counted, dtype)),
-        (Some(weights), None) => Some(s.b.op("Gather", &[weights, labels], vec![int("axis", 0)])),
-        (Some(weights), Some(counted)) => {
-            let first = s.b.scalar_like(labels, 0.0)?;
-            let safe = s.b.op("Where", &[counted, labels, first], vec![]);
-            let gathered = s.b.op("Gather", &[weights, safe], vec![int("axis", 0)]);
-            let zero = s.b.scalar(dtype, 0.0);
-            Some(s.b.op("Where", &[counted, gathered, zero], vec![]))
-        }
-    })
+    let (safe, counted) = counted_labels(s, labels)?;
+    let Some(weights) = s.optional(2) else { return Ok(counted.map(|counted| s.b.cast(counted, dtype))) };
+    let gathered = s.b.op("Gather", &[weights, safe], vec![int("axis", 0)]);
+    let Some(counted) = counted else { return Ok(Some(gathered)) };
+    let zero = s.b.scalar(dtype, 0.0);
+    Ok(Some(s.b.op("Where", &[counted, gathered, zero], vec![])))
 }
 
 /// 1 at each label, 0 elsewhere, in the shape and type of the scores.

@@ -60,8 +60,6 @@ pub(crate) enum Flow {
     Gradient,
     /// Nothing: the input is a constant or a state by definition.
     Stop,
-    /// A gradient that no rule knows.
-    Unknown,
 }
 
 impl Rule {
@@ -303,10 +301,15 @@ impl<'a> Scope<'a> {
             .iter()
             .filter_map(|&(output, val)| self.upstream_of(output).map(|gradient| (val, gradient)))
             .collect();
+        self.pull(&seeds)
+    }
+
+    /// Differentiates what was made of inputs of the op: `seeds` has values and their gradients.
+    pub(crate) fn pull(&mut self, seeds: &[(Val, Val)]) -> Result<(), AutodiffError> {
         let wanted = (0..self.input_count()).filter(|&index| self.wants(index));
         let leaves: BTreeSet<Val> = wanted.filter_map(|index| self.optional(index)).collect();
         let leaves: Vec<Val> = leaves.into_iter().collect();
-        let gradients = pull_back(self.b, &seeds, &leaves)?;
+        let gradients = pull_back(self.b, seeds, &leaves)?;
         let flowing = leaves.iter().zip(gradients).filter_map(|(&leaf, gradient)| Some((leaf, gradient?)));
         self.given.extend(flowing);
         Ok(())

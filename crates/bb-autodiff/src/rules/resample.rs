@@ -105,11 +105,6 @@ fn keeping_aspect(s: &mut Scope<'_>, form: &Form) -> Result<(), AutodiffError> {
     if sizes.len() != form.axes.len() || extents.contains(&0) {
         return Err(s.unsupported("the sizes do not fit the axes".to_owned()));
     }
-    if form.roi.is_some() {
-        return Err(
-            s.unsupported("a region that keeps its proportions has no gradient; give scales".to_owned())
-        );
-    }
     let mut gradient = g;
     for (place, &axis) in form.axes.iter().enumerate() {
         let matrix = matrix_beside(s, form, place, (&extents, &sizes))?;
@@ -137,7 +132,9 @@ fn matrix_beside(
     let rows = s.b.extent(x, axis as i64);
     let mut image = identity(s, x, rows)?;
     let mut attributes = s.all_attributes();
-    attributes.retain(|attribute| attribute.name.as_deref() != Some("axes"));
+    let dropped = ["axes", "extrapolation_value"];
+    attributes.retain(|attribute| !dropped.contains(&attribute.name.as_deref().unwrap_or_default()));
+    attributes.push(float("extrapolation_value", 0.0));
     let beside = decides.filter(|&other| other != place);
     let (mut axes, mut wanted) = (vec![1], vec![sizes[place]]);
     if let Some(other) = beside {
@@ -149,7 +146,9 @@ fn matrix_beside(
     }
     attributes.push(ints("axes", &axes));
     let wanted = s.b.list(&wanted);
-    let matrix = s.b.emit("Resize", &[Some(image), None, None, Some(wanted)], attributes, 1)[0];
+    // Of the axis beside it the first place is read, which is inside of the whole of it.
+    let roi = region(s, form, place, false, beside.is_some())?;
+    let matrix = s.b.emit("Resize", &[Some(image), roi, None, Some(wanted)], attributes, 1)[0];
     if beside.is_none() {
         return Ok(matrix);
     }
@@ -185,17 +184,7 @@ fn matrix(
     };
     let mut inputs = vec![Some(eye)];
     if form.has_roi {
-        let roi = match form.roi {
-            Some(roi) => {
-                let places = s.b.list(&[place as i64, (form.axes.len() + place) as i64]);
-                let own = s.b.op("Gather", &[roi, places], vec![int("axis", 0)]);
-                let parts = s.b.split(own, 0, &[1, 1]);
-                let dtype = s.b.dtype(roi)?;
-                let (zero, one) = (s.b.filled(dtype, &[1], &[0.0]), s.b.filled(dtype, &[1], &[1.0]));
-                Some(s.b.op("Concat", &[zero, parts[0], one, parts[1]], vec![int("axis", 0)]))
-            }
-            None => None,
-        };
+        let roi = region(s, form, place, true, false)?;
         inputs.push(roi);
     }
     inputs.push(scales);
@@ -207,6 +196,29 @@ fn matrix(
     let dims = [x, y].map(|val| s.b.fact(val).shape.as_ref().map_or(Dim::Any, |dims| dims[axis].clone()));
     s.b.refine(matrix, &dims);
     Ok(matrix)
+}
+
+/// The region along the axis at `place`, with the whole of an axis before it and after it, if there are such.
+fn region(
+    s: &mut Scope<'_>,
+    form: &Form,
+    place: usize,
+    before: bool,
+    after: bool,
+) -> Result<Option<Val>, AutodiffError> {
+    let Some(roi) = form.roi else { return Ok(None) };
+    let places = s.b.list(&[place as i64, (form.axes.len() + place) as i64]);
+    let own = s.b.op("Gather", &[roi, places], vec![int("axis", 0)]);
+    let parts = s.b.split(own, 0, &[1, 1]);
+    let dtype = s.b.dtype(roi)?;
+    let mut ends = Vec::with_capacity(6);
+    for (part, number) in parts.into_iter().zip([0.0, 1.0]) {
+        let whole = s.b.filled(dtype, &[1], &[number]);
+        ends.extend(Some(whole).filter(|_| before));
+        ends.push(part);
+        ends.extend(Some(whole).filter(|_| after));
+    }
+    Ok(Some(s.b.op("Concat", &ends, vec![int("axis", 0)])))
 }
 
 /// `val` with `axis` contracted with the second axis of `matrix`.

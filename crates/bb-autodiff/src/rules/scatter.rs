@@ -1,11 +1,12 @@
 //! Ops that put elements at places that indices say.
 
+use bb_ir::DataType;
 use bb_ir::onnx::AttributeProto;
 
-use super::indexing::{SCATTER_ADDS, adding, require};
+use super::indexing::{SCATTER_ADDS, added_at, adding, require};
 use super::{Flow, Rule, Scope};
 use crate::AutodiffError;
-use crate::attributes::{int, string};
+use crate::attributes::{i64_tensor, int, string, tensor};
 use crate::builder::Val;
 
 pub(super) const RULES: &[Rule] = &[
@@ -13,6 +14,9 @@ pub(super) const RULES: &[Rule] = &[
     Rule { op: "ScatterElements", flow: scatter_flow, backward: scatter_elements, nested: false },
     Rule { op: "ScatterND", flow: scatter_flow, backward: scatter_nd, nested: false },
 ];
+
+/// From it on there are `ScatterElements` and `GatherElements`, in place of `Scatter`.
+const ELEMENTS: i64 = 11;
 
 fn scatter_flow(index: usize) -> Flow {
     if index == 1 { Flow::Stop } else { Flow::Gradient }
@@ -51,15 +55,22 @@ fn scatter(s: &mut Scope<'_>, places: &Places) -> Result<(), AutodiffError> {
 
 /// `u` gets `g` at the indices, `x` gets `g` with zeros there.
 fn replaced(s: &mut Scope<'_>, places: &Places) -> Result<(), AutodiffError> {
-    let (g, updates) = (s.upstream()?, s.input(2)?);
-    if s.wants(0) {
-        let zeros = s.b.full_like(updates, 0.0)?;
-        let gradient = places.put(s, g, zeros, None);
-        s.give(0, gradient);
-    }
+    let g = s.upstream()?;
+    left(s, places)?;
     if s.wants(2) {
         let gradient = places.take(s, g);
         s.give(2, gradient);
+    }
+    Ok(())
+}
+
+/// `x`, of which elements are replaced, gets `g` with zeros there.
+fn left(s: &mut Scope<'_>, places: &Places) -> Result<(), AutodiffError> {
+    if s.wants(0) {
+        let (g, updates) = (s.upstream()?, s.input(2)?);
+        let zeros = s.b.full_like(updates, 0.0)?;
+        let gradient = places.put(s, g, zeros, None);
+        s.give(0, gradient);
     }
     Ok(())
 }
@@ -129,13 +140,35 @@ fn scatter_elements(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     scatter(s, &places)
 }
 
-/// See [`scatter`]: the form before operator set 11, in which nothing takes the elements out again.
+/// See [`scatter`]: the form of the operator sets in which nothing takes the elements out again.
+///
+/// The updates' numbers, from 1, are scattered into zeros; then `g` is added to the list of numbers at those.
 fn old_scatter(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
-    if s.wants(2) {
-        require(s, 11)?;
+    if s.b.opset() >= ELEMENTS {
+        let places = along_axis(s, "ScatterElements")?;
+        return replaced(s, &places);
     }
-    let places = along_axis(s, "Scatter")?;
-    scatter(s, &places)
+    let (g, x, updates, places) = (s.upstream()?, s.input(0)?, s.input(2)?, along_axis(s, "Scatter")?);
+    left(s, &places)?;
+    if s.wants(2) {
+        let (flat, shape) = (s.b.list(&[-1]), s.b.op("Shape", &[updates], vec![]));
+        let ones = s.b.op("ConstantOfShape", &[shape], vec![tensor("value", i64_tensor(&[1]))]);
+        let ones = s.b.reshape(ones, flat);
+        let numbers = s.b.op("NonZero", &[ones], vec![]);
+        let one = s.b.scalar(DataType::I64, 1.0);
+        let numbers = s.b.add(numbers, one);
+        let numbers = s.b.reshape(numbers, shape);
+        let shape = s.b.shape(x);
+        let none = s.b.op("ConstantOfShape", &[shape], vec![tensor("value", i64_tensor(&[0]))]);
+        let landed = places.put(s, none, numbers, None);
+        let count = s.b.op("Shape", &[ones], vec![]);
+        let count = s.b.add(count, one);
+        let sums = added_at(s, updates, count, landed, g)?;
+        let sums = s.b.slice(sums, 0, 1, i64::MAX);
+        let gradient = s.b.reshape_like(sums, updates);
+        s.give(2, gradient);
+    }
+    Ok(())
 }
 
 /// See [`scatter`]; an index being a row of places.

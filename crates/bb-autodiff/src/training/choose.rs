@@ -79,16 +79,12 @@ pub(super) fn choose<'a>(
     Ok(reached)
 }
 
-/// Names of values that some op reads as an input no gradient is known to: class weights, limits.
+/// Names of values that some op reads as an input that is trained by name only: class weights, limits, tables.
 fn constant_inputs(b: &Builder) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for node in b.nodes() {
         let Some(rule) = find_rule(node) else { continue };
-        let fixed = node
-            .input
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| matches!((rule.flow)(*index), Flow::Asked | Flow::Unknown));
+        let fixed = node.input.iter().enumerate().filter(|(index, _)| (rule.flow)(*index) == Flow::Asked);
         names.extend(fixed.map(|(_, name)| name.clone()));
     }
     names

@@ -66,3 +66,35 @@ fn rotated_positions_match_differences() {
             .check();
     }
 }
+
+#[test]
+fn tables_of_cosines_and_sines_match_differences_in_all_forms() {
+    let mut rng = Rng::new(2203);
+    for round in 0..32 {
+        let (batch, heads, rows) = (rng.below(1, 3), rng.below(1, 4), rng.below(1, 4));
+        let (half, beyond) = (rng.below(1, 3), rng.below(0, 3));
+        let size = 2 * half + if round / 4 % 2 == 0 { 0 } else { beyond };
+        let packed = round % 4 == 3;
+        let shape = if packed { vec![batch, rows, heads * size] } else { vec![batch, heads, rows, size] };
+        let mut case =
+            Case::new("RotaryEmbedding").opset(23).attribute(int("interleaved", (round % 2) as i64));
+        if packed {
+            case = case.attribute(int("num_heads", heads as i64));
+        }
+        if size > 2 * half || rng.flag() {
+            case = case.attribute(int("rotary_embedding_dim", 2 * half as i64));
+        }
+        case = case.float(&mut rng, &shape, -1.0, 1.0);
+        if round / 2 % 2 == 0 {
+            let table = [batch, rows, half];
+            case.float(&mut rng, &table, -1.0, 1.0).float(&mut rng, &table, -1.0, 1.0).check();
+        } else {
+            let table = [rng.below(1, 6), half];
+            let places = (0..batch * rows).map(|_| rng.below(0, table[0]) as i64).collect();
+            case.float(&mut rng, &table, -1.0, 1.0)
+                .float(&mut rng, &table, -1.0, 1.0)
+                .feed(Feed::Labels(vec![batch, rows], places))
+                .check();
+        }
+    }
+}

@@ -31,3 +31,41 @@ fn einsum_matches_differences_in_all_its_forms() {
         case.check();
     }
 }
+
+#[test]
+fn axes_that_are_broadcast_match_differences() {
+    let mut rng = Rng::new(1602);
+    for round in 0..60 {
+        let equation = [
+            "...ij->ij",
+            "...->",
+            "i...,i...->i",
+            "...i,...i->i",
+            "i...j,...j->ij",
+            "i...,j...->ij...",
+            "i...j->j",
+            "a...b,b...c->...ac",
+            "...,...",
+            "ij,jk->ik",
+            "...a,a...b,b...->a",
+            "i...i->i",
+        ][round % 12];
+        let extents = [rng.below(1, 4), rng.below(1, 4), rng.below(1, 4), rng.below(1, 4), rng.below(1, 4)];
+        let rank = rng.below(0, 3);
+        let rest = rng.shape(rank);
+        let mut case = Case::new("Einsum").attribute(text("equation", equation));
+        for term in equation.split("->").next().unwrap().split(',') {
+            let mut shape = Vec::new();
+            let twice = term == "i...i";
+            for letter in term.replace("...", ".").chars() {
+                match letter {
+                    '.' => shape.extend(rng.narrowed(&rest)),
+                    _ if !twice && rng.below(0, 4) == 0 => shape.push(1),
+                    _ => shape.push(extents[letter as usize % 5]),
+                }
+            }
+            case = case.float(&mut rng, &shape, -1.0, 1.0);
+        }
+        case.check();
+    }
+}

@@ -88,6 +88,29 @@ fn scatter_elements_matches_differences() {
 }
 
 #[test]
+fn scatter_of_older_operator_sets_matches_differences() {
+    let mut rng = Rng::new(811);
+    for round in 0..24 {
+        let (rows, columns, axis) = (rng.below(2, 5), rng.below(1, 4), round / 2 % 2);
+        let order = rng.permutation(rows);
+        // The updates may end before the data does along the other axis.
+        let (taken, across) = (rng.below(1, rows + 1), rng.below(1, columns + 1));
+        let turned = |first: usize, second: usize| if axis == 0 { [first, second] } else { [second, first] };
+        let indices = turned(taken, across);
+        let places: Vec<i64> = (0..indices[0] * indices[1])
+            .map(|at| order[if axis == 0 { at / indices[1] } else { at % indices[1] }])
+            .collect();
+        Case::new("Scatter")
+            .opset([9, 10][round % 2])
+            .attribute(int("axis", axis as i64))
+            .float(&mut rng, &turned(rows, columns), -1.0, 1.0)
+            .feed(Feed::Labels(indices.to_vec(), places))
+            .float(&mut rng, &indices, -1.0, 1.0)
+            .check();
+    }
+}
+
+#[test]
 fn scatter_nd_matches_differences() {
     let mut rng = Rng::new(805);
     for round in 0..20 {

@@ -14,7 +14,7 @@ fn negative_log_likelihood_matches_differences_in_all_its_forms() {
 
 fn family(op: &'static str, seed: u64) {
     let mut rng = Rng::new(seed);
-    for round in 0..60 {
+    for round in 0..90 {
         let rank = rng.below(0, 3);
         let (rows, classes, rest) = (rng.below(2, 5), rng.below(2, 5), rng.shape(rank));
         let mut scores = vec![rows, classes];
@@ -36,8 +36,13 @@ fn family(op: &'static str, seed: u64) {
         }
         case = case.feed(Feed::Labels(labels, values));
         if round / 2 % 2 == 0 {
-            let weights = (0..classes).map(|_| rng.float(0.5, 2.0)).collect();
-            case = case.feed(Feed::Fixed(vec![classes], weights));
+            case = match round / 4 % 4 {
+                0 => {
+                    let weights = (0..classes).map(|_| rng.float(0.5, 2.0)).collect();
+                    case.feed(Feed::Fixed(vec![classes], weights))
+                }
+                _ => case.float(&mut rng, &[classes], 0.5, 2.0),
+            };
         }
         match round % 5 {
             _ if op != "SoftmaxCrossEntropyLoss" => case.check(),

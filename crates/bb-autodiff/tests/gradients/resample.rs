@@ -95,6 +95,29 @@ fn crops_match_differences_inside_and_outside_of_the_image() {
 }
 
 #[test]
+fn crops_that_keep_the_proportions_match_differences() {
+    let mut rng = Rng::new(1805);
+    for round in 0..24 {
+        let image = [1, rng.below(1, 3), rng.below(2, 6), rng.below(2, 6)];
+        let mut case = Case::new("Resize")
+            .attribute(text("mode", ["linear", "nearest", "cubic"][round % 3]))
+            .attribute(text("coordinate_transformation_mode", "tf_crop_and_resize"))
+            .attribute(text("keep_aspect_ratio_policy", ["not_larger", "not_smaller"][round % 2]))
+            .attribute(ints("axes", if rng.flag() { &[2, 3] } else { &[3, 2] }))
+            .attribute(real("extrapolation_value", 2.0))
+            .float(&mut rng, &image, -1.0, 1.0);
+        case = if round % 4 == 0 {
+            case.feed(Feed::Absent)
+        } else {
+            let corners =
+                [rng.float(-0.3, 0.4), rng.float(-0.3, 0.4), rng.float(0.6, 1.3), rng.float(0.6, 1.3)];
+            case.feed(Feed::HeldNumbers(corners.to_vec()))
+        };
+        case.feed(Feed::Absent).held(&[rng.below(2, 9) as i64, rng.below(2, 9) as i64]).check();
+    }
+}
+
+#[test]
 fn older_forms_match_differences() {
     let mut rng = Rng::new(1803);
     for round in 0..20 {
