@@ -103,6 +103,7 @@ impl Builder {
         Ok(())
     }
 
+    /// What is known of the outputs of a graph whose inputs are `given`.
     fn inside(&self, graph: &GraphProto, given: Vec<Fact>) -> Result<Vec<Fact>, AutodiffError> {
         let mut inner = Self::empty(self.opset(), String::new());
         inner.see(self, graph);
@@ -115,7 +116,7 @@ impl Builder {
         (0..graph.output.len())
             .map(|index| {
                 let fact = inner.fact(inner.output_of(graph, index)?);
-                let mut own = Fact::new(fact.dtype, fact.shape.clone());
+                let mut own = fact.clone();
                 own.fill_from(&Fact::of_value_info(&graph.output[index]));
                 Ok(own)
             })
@@ -125,8 +126,17 @@ impl Builder {
     fn choice_facts(&self, node: &NodeProto) -> Result<Vec<Fact>, AutodiffError> {
         let branches = ["then_branch", "else_branch"].map(|name| Attributes(node).graph(name));
         let [first, second] = branches;
+        if let Some(taken) = self.taken_branch(node) {
+            return self.inside(if taken == "then_branch" { first? } else { second? }, vec![]);
+        }
         let (first, second) = (self.inside(first?, vec![])?, self.inside(second?, vec![])?);
         Ok(first.into_iter().zip(second).map(|(a, b)| either(&a, &b)).collect())
+    }
+
+    /// The branch that an `If` always takes, if its condition is known.
+    pub(crate) fn taken_branch(&self, node: &NodeProto) -> Option<&'static str> {
+        let condition = self.fact(self.find(node.input.first()?)?).uniform?;
+        Some(if condition != 0.0 { "then_branch" } else { "else_branch" })
     }
 
     fn known(&self, val: Option<Val>) -> Fact {
@@ -172,7 +182,8 @@ impl Builder {
             given.push(fact);
         }
         let put_out = self.inside(body, given)?;
-        let facts = put_out.into_iter().enumerate().map(|(index, mut fact)| {
+        let facts = put_out.into_iter().enumerate().map(|(index, fact)| {
+            let mut fact = Fact::new(fact.dtype, fact.shape);
             if index >= states
                 && let Some(dims) = &mut fact.shape
                 && let Some(axis) = axis_within(axis_of("scan_output_axes", index - states), dims.len() + 1)

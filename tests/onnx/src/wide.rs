@@ -17,10 +17,24 @@ pub(crate) fn kept_inputs(graph: &GraphProto) -> BTreeSet<String> {
     resampling.flat_map(|node| node.input.iter().skip(1).cloned()).collect()
 }
 
-/// Inputs that are state, to which no gradient flows by definition: the running moments of batch normalization.
+/// Inputs that are state or choice, to which no gradient flows by definition and which stay as they are: the running moments
+/// of batch normalization, the share that is dropped out.
 pub(crate) fn states(graph: &GraphProto) -> BTreeSet<String> {
-    let normalizations = graph.node.iter().filter(|node| node.op_type() == "BatchNormalization");
-    normalizations.flat_map(|node| node.input.iter().skip(3).cloned()).collect()
+    let from = |node: &NodeProto| match node.op_type() {
+        "BatchNormalization" => 3,
+        "Dropout" => 1,
+        _ => usize::MAX,
+    };
+    graph.node.iter().flat_map(|node| node.input.iter().skip(from(node)).cloned()).collect()
+}
+
+/// Whether a value is a tensor of `f64`, or nothing says what it is.
+pub(crate) fn may_be_float(info: &ValueInfoProto) -> bool {
+    match info.r#type.as_ref().and_then(|held| held.value.as_ref()) {
+        Some(TypeValue::TensorType(tensor)) => tensor.elem_type() == DataType::F64.to_onnx(),
+        Some(_) => false,
+        None => true,
+    }
 }
 
 fn is_narrow(code: i32) -> bool {
@@ -76,7 +90,7 @@ pub(crate) fn widen(graph: &mut GraphProto, kept: &BTreeSet<String>) {
 }
 
 /// What `ConstantOfShape` makes where nothing is said.
-fn zero() -> TensorProto {
+pub(crate) fn zero() -> TensorProto {
     TensorProto {
         dims: vec![1],
         data_type: Some(DataType::F64.to_onnx()),

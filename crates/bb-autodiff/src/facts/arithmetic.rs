@@ -69,7 +69,8 @@ pub(super) fn infer(q: &Question<'_>) -> Option<Vec<Fact>> {
         "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Mod" => {
             vec![Fact { contents: computed(q), ..broadcast(q, q.dtype(0)) }]
         }
-        "And" | "Or" | "Xor" | "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => {
+        "Equal" => vec![Fact { uniform: equal(q), ..broadcast(q, Some(DataType::Bool)) }],
+        "And" | "Or" | "Xor" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => {
             vec![broadcast(q, Some(DataType::Bool))]
         }
         "IsNaN" | "IsInf" => vec![Fact::new(Some(DataType::Bool), first().shape)],
@@ -109,6 +110,19 @@ pub(super) fn infer(q: &Question<'_>) -> Option<Vec<Fact>> {
 fn broadcast(q: &Question<'_>, dtype: Option<DataType>) -> Fact {
     let shapes: Option<Vec<&[Dim]>> = (0..q.inputs.len()).map(|index| q.shape(index)).collect();
     Fact::new(dtype, shapes.map(|shapes| shapes.iter().fold(Vec::new(), |a, b| broadcast_dims(&a, b))))
+}
+
+/// Whether all integers are the same as those that they are compared with (1), or none is (0).
+fn equal(q: &Question<'_>) -> Option<f64> {
+    let (a, b) = (q.input(0)?.integers()?, q.input(1)?.integers()?);
+    let count = a.len().max(b.len());
+    if a.is_empty() || b.is_empty() || [a.len(), b.len()].iter().any(|&length| length != 1 && length != count)
+    {
+        return None;
+    }
+    let mut same = a.iter().cycle().zip(b.iter().cycle()).take(count).map(|(a, b)| a == b);
+    let first = same.next()?;
+    same.all(|other| other == first).then_some(if first { 1.0 } else { 0.0 })
 }
 
 /// What arithmetic on extents gives.

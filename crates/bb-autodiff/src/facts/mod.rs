@@ -149,6 +149,10 @@ impl Fact {
 
     /// Takes from `other` whatever is not known here.
     pub(crate) fn fill_from(&mut self, other: &Self) {
+        self.uniform = self.uniform.or(other.uniform);
+        if self.contents.is_none() {
+            self.contents.clone_from(&other.contents);
+        }
         self.dtype = self.dtype.or(other.dtype);
         match (&mut self.shape, &other.shape) {
             (Some(mine), Some(theirs)) if mine.len() == theirs.len() => {

@@ -325,7 +325,13 @@ fn split(q: &Question<'_>) -> Vec<Fact> {
             (0..count).map(|index| extent.saturating_sub(index * part).min(part) as i64).collect()
         })
     };
+    let contents = q.input(0).and_then(|fact| fact.contents.as_ref()).filter(|_| dims.len() == 1);
+    let mut first = 0_usize;
     for (index, fact) in facts.iter_mut().enumerate() {
+        let size = sizes.as_ref().and_then(|sizes| usize::try_from(*sizes.get(index)?).ok());
+        let end = size.and_then(|size| first.checked_add(size));
+        fact.contents = contents.zip(end).and_then(|(list, end)| Some(list.get(first..end)?.to_vec()));
+        first = end.unwrap_or(usize::MAX);
         let mut dims = dims.to_vec();
         dims[axis] = match sizes.as_ref().and_then(|sizes| sizes.get(index)) {
             Some(&size) => super::dim_of(size),

@@ -32,10 +32,12 @@ fn fact_of(b: &Builder, val: Val) -> Fact {
     Fact::new(b.fact(val).dtype, b.fact(val).shape.clone())
 }
 
-/// The branch that was taken gives what it read its gradient, and zeros to what only the other one read.
+/// The branch that was taken gives what it read its gradient, and zeros to what only the other one read. Where it is known
+/// which one it is, the other one gives zeros alone.
 fn choose(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let condition = s.input(0)?;
     let captured = s.captured().to_vec();
+    let taken = s.b.taken_branch(&s.b.nodes()[s.index()]);
     let mut attributes = Vec::with_capacity(2);
     for name in ["then_branch", "else_branch"] {
         let branch = s.attributes().graph(name)?;
@@ -44,7 +46,9 @@ fn choose(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
         inner.take_up(branch)?;
         let mut seeds = Vec::new();
         for index in 0..branch.output.len() {
-            if let Some(gradient) = s.upstream_of(index) {
+            if let Some(gradient) = s.upstream_of(index)
+                && taken.is_none_or(|taken| taken == name)
+            {
                 let gradient = inner.capture(s.b, gradient);
                 seeds.push((inner.output_of(branch, index)?, gradient));
             }

@@ -1,9 +1,10 @@
 //! Choice and loops.
 
 use bb_autodiff::{AutodiffError, Gradients};
+use bb_runtime::onnx::TensorProto;
 
 use super::graphs::{Model, nested, several, sum_of, with_graph};
-use super::harness::{NEWEST, Rng, Shapes, int, ints, node};
+use super::harness::{NEWEST, Rng, Shapes, i64_tensor, int, ints, named, node};
 
 fn numbers(rng: &mut Rng, count: usize) -> Vec<f64> {
     (0..count).map(|_| rng.float(-0.8, 0.8)).collect()
@@ -44,6 +45,36 @@ fn what_only_the_other_branch_reads_gets_zeros() {
         .float("w", &[2], &[0.1, 0.2], Shapes::Declared);
     model.check();
     assert_eq!(model.gradients()[1], [0.0, 0.0]);
+}
+
+#[test]
+fn of_a_choice_whose_condition_is_known_the_branch_that_is_taken_tells_the_rank() {
+    let mut rng = Rng::new(1409);
+    for extents in [vec![2, 3], vec![1, 6]] {
+        let then = nested(&[], &["t"], vec![node("Reshape", &["x", "sizes"], "t")]);
+        let other = nested(&[], &["e"], vec![node("Identity", &["x"], "e")]);
+        let choice = node("If", &["is_matrix"], "m");
+        let mut parts = several("Split", &["extents"], &["rows", "columns"]);
+        parts.attribute.push(int("num_outputs", 2));
+        let mut sizes = node("Concat", &["rows", "columns"], "sizes");
+        sizes.attribute.push(int("axis", 0));
+        let nodes = vec![
+            node("Size", &["extents"], "count"),
+            node("Equal", &["count", "two"], "is_matrix"),
+            parts,
+            sizes,
+            with_graph(with_graph(choice, "then_branch", then), "else_branch", other),
+            node("MatMul", &["m", "w"], "y"),
+            sum_of("y", "loss"),
+        ];
+        let mut model = Model::new(nodes).float("x", &[6], &numbers(&mut rng, 6), Shapes::Declared);
+        let count = extents[1] as usize;
+        model = model.float("w", &[count], &numbers(&mut rng, count), Shapes::Declared);
+        model.graph.initializer.push(named(i64_tensor(&extents), "extents"));
+        let two = TensorProto { dims: vec![], ..i64_tensor(&[2]) };
+        model.graph.initializer.push(named(two, "two"));
+        model.check();
+    }
 }
 
 /// `h ← tanh(A·h + x)`, collecting `h·h`; the loss is of the last `h` and of what was collected.
