@@ -11,6 +11,7 @@ use bb_runtime::{BackendError, DataType, OpId};
 
 use crate::fault::Fault;
 use crate::node::{name_of, version_of};
+use crate::ops::optimizer::DOMAIN;
 
 /// A set of element types.
 #[derive(Clone, Copy, Debug)]
@@ -54,8 +55,8 @@ enum Take {
     In(usize, Types),
     /// Of the type of another input; half precision is `f32` there.
     Like(usize, usize),
-    /// All inputs are of one type.
-    AllAlike,
+    /// All inputs from this one on are of one type.
+    AlikeFrom(usize),
     /// Of one of these types where what attribute `reduction` names is computed.
     Reduced(usize, Types),
     /// As wide as the type that attribute `to` names.
@@ -77,7 +78,7 @@ enum Give {
 }
 
 use Give::{Is, Named, NamedOrSingle};
-use Take::{AllAlike, AsWide, In, Reduced};
+use Take::{AlikeFrom, AsWide, In, Reduced};
 
 /// Ops of one kind.
 struct Row {
@@ -179,12 +180,12 @@ const TABLE: &[Row] = &[
         FIRST,
     ),
     row(&["Add", "Div", "Mod", "Mul", "PRelu", "Sub"], &[In(0, NUMBERS), Take::Like(1, 0)], FIRST),
-    row(&["Max", "Min", "Sum"], &[In(0, NUMBERS), AllAlike], FIRST),
-    row(&["Mean"], &[In(0, FLOATS), AllAlike], FIRST),
+    row(&["Max", "Min", "Sum"], &[In(0, NUMBERS), AlikeFrom(0)], FIRST),
+    row(&["Mean"], &[In(0, FLOATS), AlikeFrom(0)], FIRST),
     row(&["Conv", "ConvTranspose", "SwiGLU"], &[In(0, FLOATS), Take::Like(1, 0)], FIRST),
     row(&["Gemm", "MatMul"], &[In(0, NUMBERS), Take::Like(1, 0)], FIRST),
-    row(&["Einsum"], &[In(0, NUMBERS), AllAlike], FIRST),
-    row(&["Range"], &[In(0, NUMBERS), AllAlike], FIRST),
+    row(&["Einsum"], &[In(0, NUMBERS), AlikeFrom(0)], FIRST),
+    row(&["Range"], &[In(0, NUMBERS), AlikeFrom(0)], FIRST),
     row(&["IsInf", "IsNaN"], &[In(0, FLOATS)], &[Is(DataType::Bool)]),
     row(
         &["Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"],
@@ -271,6 +272,11 @@ const TABLE: &[Row] = &[
         &[In(0, WHOLE)],
         &[NamedOrSingle("output_datatype")],
     ),
+    row(
+        &["Adagrad", "Adam", "Momentum"],
+        &[In(0, WIDE_FLOATS), In(1, WHOLE), In(2, WIDE_FLOATS), AlikeFrom(2)],
+        &[Give::Like(2)],
+    ),
 ];
 
 /// Refuses a graph one of whose ops has no kernel for a type that it is known to be given.
@@ -283,7 +289,7 @@ pub(crate) fn check(graph: &GraphProto, opsets: &[(String, i64)]) -> Result<(), 
     let held = graph.initializer.iter();
     known.extend(held.filter_map(|held| Some((held.name(), DataType::from_onnx(held.data_type())?))));
     for node in &graph.node {
-        if !matches!(node.domain(), "" | "ai.onnx") {
+        if !matches!(node.domain(), "" | "ai.onnx" | DOMAIN) {
             continue;
         }
         let types: Vec<Option<DataType>> =
@@ -330,9 +336,9 @@ impl Take {
                 let (own, other) = (at(index)?, at(other)?);
                 (wide(own) != wide(other)).then_some(own)
             }
-            Self::AllAlike => {
-                let first = wide(at(0)?);
-                types.iter().flatten().copied().find(|&dtype| wide(dtype) != first)
+            Self::AlikeFrom(first) => {
+                let of = wide(at(first)?);
+                types.iter().skip(first).flatten().copied().find(|&dtype| wide(dtype) != of)
             }
         }
     }

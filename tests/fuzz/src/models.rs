@@ -14,7 +14,7 @@ use bb_runtime::onnx::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto,
     attribute_proto::AttributeType, tensor_shape_proto::dimension, type_proto,
 };
-use bb_runtime::{Backend, BackendGraph, Component, DataType, Shape, Tensor};
+use bb_runtime::{Backend, BackendGraph, Component, DataType, OpId, Shape, Tensor};
 use prost::Message;
 
 use crate::sound::SOUND;
@@ -42,11 +42,11 @@ const SLACK: usize = 4 << 20;
 const MOST_EXTENT: i64 = 6;
 
 /// Ops of random graphs: all that there are.
-static OPS: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let mut names: Vec<String> = supported_ops().into_iter().map(|(op, _)| op.name().to_owned()).collect();
-    names.sort_unstable();
-    names.dedup();
-    names
+static OPS: LazyLock<Vec<OpId>> = LazyLock::new(|| {
+    let mut ops: Vec<OpId> = supported_ops().into_iter().map(|(op, _)| op).collect();
+    ops.sort_unstable_by(|a, b| (a.name(), a.domain()).cmp(&(b.name(), b.domain())));
+    ops.dedup();
+    ops
 });
 
 /// What an attribute holds.
@@ -69,6 +69,7 @@ const ATTRIBUTES: &[(&str, Kind)] = &[
     ("axis", Kind::Int),
     ("batch_axis", Kind::Int),
     ("batch_dims", Kind::Int),
+    ("beta", Kind::Float),
     ("block_size", Kind::Int),
     ("blocksize", Kind::Int),
     ("broadcast", Kind::Int),
@@ -114,8 +115,10 @@ const ATTRIBUTES: &[(&str, Kind)] = &[
         "mode",
         Kind::Text(&[
             "cubic", "linear", "nearest", "constant", "edge", "reflect", "wrap", "CRD", "avg", "max",
+            "standard", "nesterov",
         ]),
     ),
+    ("norm_coefficient", Kind::Float),
     ("num_groups", Kind::Int),
     ("num_heads", Kind::Int),
     ("num_outputs", Kind::Int),
@@ -332,7 +335,7 @@ fn change_graph(graph: &mut GraphProto, u: &mut Unstructured<'_>, depth: usize) 
             }
             let node = &mut graph.node[u.choose_index(count)?];
             match choice {
-                2 => node.op_type = Some(u.choose(&OPS)?.clone()),
+                2 => (node.op_type, node.domain) = named(u.choose(&OPS)?),
                 3 if !node.input.is_empty() && !names.is_empty() => {
                     let at = u.choose_index(node.input.len())?;
                     node.input[at] = if u.ratio(1, 4)? { String::new() } else { u.choose(&names)?.clone() };
@@ -421,9 +424,9 @@ fn random(u: &mut Unstructured<'_>) -> Result<ModelProto> {
         let output: Vec<String> =
             (0..u.int_in_range(1..=3_usize)?).map(|place| format!("y{at}/{place}")).collect();
         let attribute = many(u, 0, 3, attribute)?;
-        let op_type = Some(u.choose(&OPS)?.clone());
+        let (op_type, domain) = named(u.choose(&OPS)?);
         names.push(output[0].clone());
-        graph.node.push(NodeProto { op_type, input, output, attribute, ..NodeProto::default() });
+        graph.node.push(NodeProto { op_type, domain, input, output, attribute, ..NodeProto::default() });
     }
     let outputs = names.iter().rev().take(3);
     graph.output = outputs
@@ -435,6 +438,11 @@ fn random(u: &mut Unstructured<'_>) -> Result<ModelProto> {
         graph: Some(graph),
         ..ModelProto::default()
     })
+}
+
+/// How a node names its op.
+fn named(op: &OpId) -> (Option<String>, Option<String>) {
+    (Some(op.name().to_owned()), Some(op.domain().as_str().to_owned()))
 }
 
 fn attribute(u: &mut Unstructured<'_>) -> Result<AttributeProto> {

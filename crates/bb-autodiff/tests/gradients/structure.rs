@@ -166,13 +166,30 @@ fn the_list_of_differentiable_ops_has_what_models_are_made_of() {
     }
 }
 
+/// Ops that end a training step, and so lie between no loss and no parameter.
+const WITHOUT_A_GRADIENT: &[&str] = &["Adagrad", "Adam", "Momentum"];
+
 #[test]
 fn every_op_that_the_embedded_backend_runs_has_a_gradient_or_needs_none() {
-    let known = [differentiable_ops(), constant_ops()].concat();
+    let known = [&differentiable_ops(), &constant_ops(), WITHOUT_A_GRADIENT].concat();
     let run = bb_cpu::supported_ops();
     let forgotten: BTreeSet<&str> =
         run.iter().map(|(op, _)| op.name()).filter(|op| !known.contains(op)).collect();
     assert!(forgotten.is_empty(), "no rule, and not among the ops without a gradient: {forgotten:?}");
+}
+
+#[test]
+fn an_op_without_a_gradient_is_named_where_it_is_on_the_path() {
+    for op in WITHOUT_A_GRADIENT {
+        let graph = GraphProto {
+            input: vec![typed("x", DataType::F32, &[2], Shapes::Declared)],
+            node: vec![node(op, &["x"], "y")],
+            output: vec![untyped("y")],
+            ..Default::default()
+        };
+        let error = Gradients::of(&graph, NEWEST, "y", &["x"]).err().unwrap();
+        assert!(error.to_string().contains(op), "{error}");
+    }
 }
 
 #[test]

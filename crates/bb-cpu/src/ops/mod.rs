@@ -27,6 +27,7 @@ mod legacy;
 mod logic;
 mod loss;
 mod normalize;
+pub(crate) mod optimizer;
 mod order;
 mod patches;
 mod pool;
@@ -113,6 +114,7 @@ const FAMILIES: &[&[Entry]] = &[
     logic::OPS,
     loss::OPS,
     normalize::OPS,
+    optimizer::OPS,
     order::OPS,
     patches::OPS,
     pool::OPS,
