@@ -233,10 +233,19 @@ pub(crate) fn free_names<'a>(graph: &'a GraphProto, free: &mut BTreeSet<&'a str>
 
 /// The nodes that `outputs` need, and all names that those read or that are put out.
 pub(crate) fn prune(nodes: Vec<NodeProto>, outputs: &[String]) -> (Vec<NodeProto>, BTreeSet<String>) {
+    prune_but(nodes, outputs, |_| false)
+}
+
+/// [`prune`], which keeps the nodes that `stays` says and what they need, too.
+pub(crate) fn prune_but(
+    nodes: Vec<NodeProto>,
+    outputs: &[String],
+    stays: impl Fn(&NodeProto) -> bool,
+) -> (Vec<NodeProto>, BTreeSet<String>) {
     let mut read: BTreeSet<String> = outputs.iter().cloned().collect();
     let mut kept: Vec<NodeProto> = Vec::with_capacity(nodes.len());
     for node in nodes.into_iter().rev() {
-        if node.output.iter().any(|name| read.contains(name)) {
+        if stays(&node) || node.output.iter().any(|name| read.contains(name)) {
             read.extend(node.input.iter().filter(|name| !name.is_empty()).cloned());
             let mut captured = BTreeSet::new();
             for inner in

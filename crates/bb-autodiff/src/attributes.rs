@@ -144,6 +144,12 @@ impl<'a> Attributes<'a> {
             .and_then(|bytes| std::str::from_utf8(bytes).ok())
     }
 
+    /// A list of texts, which may be left out.
+    pub(crate) fn texts(self, name: &str) -> Result<Vec<&'a str>, AutodiffError> {
+        let texts = self.find(name).into_iter().flat_map(|attribute| &attribute.strings);
+        texts.map(|text| std::str::from_utf8(text).map_err(|_| self.wrong(name, "is no UTF-8"))).collect()
+    }
+
     pub(crate) fn tensor(self, name: &str) -> Option<&'a TensorProto> {
         self.find(name).and_then(|attribute| attribute.t.as_ref())
     }

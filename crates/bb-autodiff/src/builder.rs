@@ -30,6 +30,8 @@ pub(crate) struct Builder {
     counter: usize,
     /// How many nodes there were before the first backward one.
     forward: Option<usize>,
+    /// How many nodes there may be.
+    most: usize,
 }
 
 /// What a node computes: op, inputs, attributes in the order of their names.
@@ -70,6 +72,7 @@ impl Builder {
             prefix,
             counter: 0,
             forward: None,
+            most: usize::MAX,
         }
     }
 
@@ -94,12 +97,7 @@ impl Builder {
                 self.define(name, Fact::of_value_info(input));
             }
         }
-        let declared: BTreeMap<&str, Fact> = graph
-            .value_info
-            .iter()
-            .chain(&graph.output)
-            .map(|info| (info.name.as_deref().unwrap_or_default(), Fact::of_value_info(info)))
-            .collect();
+        let declared = declarations(graph);
         for node in &graph.node {
             self.append(node, &declared)?;
         }
@@ -107,7 +105,14 @@ impl Builder {
     }
 
     /// Adds a node of the graph that is taken up, verbatim.
-    fn append(&mut self, node: &NodeProto, declared: &BTreeMap<&str, Fact>) -> Result<(), AutodiffError> {
+    ///
+    /// # Errors
+    /// [`AutodiffError::Order`].
+    pub(crate) fn append(
+        &mut self,
+        node: &NodeProto,
+        declared: &BTreeMap<&str, Fact>,
+    ) -> Result<(), AutodiffError> {
         let mut inputs = Vec::with_capacity(node.input.len());
         for name in &node.input {
             let found = self.by_name.get(name.as_str()).copied();
@@ -142,7 +147,7 @@ impl Builder {
     }
 
     /// Keeps generated names away from the names of a nested graph.
-    fn reserve(&mut self, graph: &GraphProto) {
+    pub(crate) fn reserve(&mut self, graph: &GraphProto) {
         for node in &graph.node {
             self.reserved.extend(node.output.iter().cloned());
             for inner in
@@ -212,6 +217,18 @@ impl Builder {
     ) -> Val {
         let inputs: Vec<Option<Val>> = inputs.iter().copied().map(Some).collect();
         self.push(op, &inputs, attributes, vec![name.to_owned()])[0]
+    }
+
+    /// Adds a copy of `val` that is called `name`.
+    ///
+    /// # Errors
+    /// [`AutodiffError::Order`], if something is called so.
+    pub(crate) fn define_as(&mut self, name: &str, val: Val) -> Result<Val, AutodiffError> {
+        if self.by_name.contains_key(name) {
+            let node = NodeProto { name: Some(name.to_owned()), ..NodeProto::default() };
+            return Err(order(&node, name, "is made a second time"));
+        }
+        Ok(self.emit_as(name, "Identity", &[val], vec![]))
     }
 
     /// Adds a node with nested graphs, its outputs being what `facts` says.
@@ -318,6 +335,16 @@ impl Builder {
         self.nodes[index] = node;
     }
 
+    /// Has gradients be refused with which there would be more than `most` nodes.
+    pub(crate) fn limit(&mut self, most: usize) {
+        self.most = most;
+    }
+
+    /// How many nodes there may be.
+    pub(crate) fn most(&self) -> usize {
+        self.most
+    }
+
     /// Notes that what is added from now on is the backward pass.
     pub(crate) fn end_forward(&mut self) {
         self.forward.get_or_insert(self.nodes.len());
@@ -337,6 +364,12 @@ impl Builder {
     pub(crate) fn into_nodes(self) -> Vec<NodeProto> {
         self.nodes
     }
+}
+
+/// What a graph declares of its values.
+pub(crate) fn declarations(graph: &GraphProto) -> BTreeMap<&str, Fact> {
+    let infos = graph.value_info.iter().chain(&graph.output);
+    infos.map(|info| (info.name.as_deref().unwrap_or_default(), Fact::of_value_info(info))).collect()
 }
 
 impl Expression {

@@ -61,6 +61,7 @@ mod builder;
 mod emit;
 mod equation;
 mod error;
+mod expand;
 mod facts;
 mod nested;
 mod objective;
@@ -72,6 +73,7 @@ mod rules;
 mod training;
 
 pub use error::AutodiffError;
+pub use expand::expand_gradients;
 pub use objective::Loss;
 pub use optimizer::{Clip, LossScale, Optimizer};
 pub use precision::Precision;

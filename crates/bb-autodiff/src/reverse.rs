@@ -109,6 +109,11 @@ const MOST_NODES: usize = 1 << 13;
 /// How many nodes gradients may add for each node.
 const MOST_NODES_A_NODE: usize = 64;
 
+/// How many nodes a graph of `count` nodes may have with its gradients.
+pub(crate) fn most_nodes(count: usize) -> usize {
+    MOST_NODES_A_NODE.saturating_mul(count).saturating_add(MOST_NODES)
+}
+
 /// Adds the nodes that compute the gradients of `seed · loss` (`seed`: 1 if not given) with respect to `wrt`.
 pub(crate) fn differentiate(
     builder: &mut Builder,
@@ -175,7 +180,7 @@ fn sweep(
     activity: &Activity,
     gradients: &mut BTreeMap<Val, Val>,
 ) -> Result<(), AutodiffError> {
-    let most = MOST_NODES_A_NODE.saturating_mul(builder.nodes().len()).saturating_add(MOST_NODES);
+    let most = most_nodes(builder.nodes().len()).min(builder.most());
     for &(index, rule) in &activity.nodes {
         let node = builder.nodes()[index].clone();
         let find = |name: &String| if name.is_empty() { None } else { builder.find(name) };

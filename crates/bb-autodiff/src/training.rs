@@ -14,6 +14,7 @@ pub use update::State;
 
 use crate::AutodiffError;
 use crate::builder::{Builder, Val};
+use crate::expand::{expand_gradients, opset_of};
 use crate::facts::Fact;
 use crate::objective::{Loss, Objective, attach, correct};
 use crate::optimizer::{Clip, LossScale, Optimizer};
@@ -132,16 +133,14 @@ enum Phase {
 }
 
 impl TrainingPlan {
-    /// A plan for the main graph of `model`.
+    /// A plan for the main graph of `model`, whose `Gradient` ops are written out: see [`expand_gradients`].
     ///
     /// # Errors
-    /// [`AutodiffError::NoGraph`], and those of [`TrainingPlan::new`].
+    /// [`AutodiffError::NoGraph`], and those of [`TrainingPlan::new`] and of [`expand_gradients`].
     pub fn of_model(model: &ModelProto, options: &TrainingOptions) -> Result<Self, AutodiffError> {
+        let model = expand_gradients(model)?;
         let graph = model.graph.as_ref().ok_or(AutodiffError::NoGraph)?;
-        let is_onnx =
-            |set: &&OperatorSetIdProto| matches!(set.domain.as_deref(), None | Some("" | "ai.onnx"));
-        let opset = model.opset_import.iter().find(is_onnx).and_then(|set| set.version).unwrap_or(1);
-        let plan = Self::new(graph, opset, options)?;
+        let plan = Self::new(graph, opset_of(&model), options)?;
         Ok(Self { opsets: model.opset_import.clone(), ..plan })
     }
 

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use bb_autodiff::expand_gradients;
 use bb_runtime::onnx::{ModelProto, TensorProto};
 use bb_runtime::{Backend, BackendError, BackendGraph, Tensor};
 use prost::Message;
@@ -32,7 +33,8 @@ fn check(backend: &dyn Backend, case: &Case) -> Result<(), Outcome> {
     }
     for set in case.sets.values() {
         let bound = bind::bind(&model, set)?;
-        let graph = BackendGraph::from_model(&bound.model).map_err(refusal)?;
+        let model = expand_gradients(&bound.model).map_err(|error| refused(Stage::Preparation, error))?;
+        let graph = BackendGraph::from_model(&model).map_err(refusal)?;
         let mut ready = backend.prepare(&graph).map_err(|error| match bound.has_foreign {
             true => refused(Stage::Preparation, error),
             false => refusal(error),

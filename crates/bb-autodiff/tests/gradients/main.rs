@@ -9,6 +9,7 @@ mod conv;
 mod einsum;
 mod elementwise;
 mod errors;
+mod expand;
 mod function;
 mod graphs;
 mod harness;

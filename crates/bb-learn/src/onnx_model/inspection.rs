@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use bb_autodiff::{TrainingGraph, TrainingPlan};
+use bb_autodiff::{TrainingGraph, TrainingPlan, expand_gradients};
 use bb_runtime::onnx::tensor_shape_proto::dimension::Value as Extent;
 use bb_runtime::onnx::type_proto::Value as Type;
 use bb_runtime::onnx::{GraphProto, ModelProto, TensorProto, ValueInfoProto};
@@ -91,6 +91,9 @@ impl Inspection {
         options: &OnnxModelOptions,
         backend: &dyn Backend,
     ) -> Result<Self, OnnxModelError> {
+        // What cannot be written out stays, and is said of training.
+        let expanded = expand_gradients(model);
+        let model = expanded.as_deref().unwrap_or(model);
         let graph = model.graph.as_ref().ok_or(OnnxModelError::NoGraph)?;
         let opsets: Vec<(String, i64)> = model
             .opset_import
