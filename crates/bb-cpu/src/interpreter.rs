@@ -4,12 +4,14 @@ mod step;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bb_runtime::onnx::{GraphProto, NodeProto};
+use bb_runtime::onnx::{GraphProto, NodeProto, ValueInfoProto, type_proto};
 use bb_runtime::{BackendError, BackendGraph, DataType, Executable, Outputs, Shape, Tensor};
 use smallvec::SmallVec;
 
 use self::step::{MAX_RANK, Place, Step};
 use crate::CpuConfig;
+use crate::compound::{Around, Compound, Compounds, Kind, Kinds};
+use crate::fault::Fault;
 use crate::fixed::{self, Known};
 use crate::fuse;
 use crate::io::{Hands, Source};
@@ -32,7 +34,12 @@ pub(crate) struct Interpreter {
     constants: Vec<Tensor>,
     /// Where each comes from, and whether it is the last that comes from there.
     outputs: Vec<(Source, bool)>,
+    /// What each output is.
+    kinds: Vec<Kind>,
+    /// Inputs that are tensors.
     input_count: usize,
+    /// Where inputs stand that are no tensors, in order.
+    compound_inputs: Vec<u32>,
     has_fixed: bool,
     /// Bytes in fixed slots.
     fixed_bytes: usize,
@@ -56,7 +63,18 @@ pub(crate) struct Whole {
 impl Whole {
     /// Makes a graph ready to run.
     pub(crate) fn of(graph: &BackendGraph, config: &CpuConfig) -> Result<Self, BackendError> {
-        let graph = Interpreter::prepare(graph.graph(), graph.opsets(), config, 0)?;
+        let proto = graph.graph();
+        if let Some(input) = proto.input.iter().find(|input| !may_be_tensor(input)) {
+            let reason = format!("input `{}` is no tensor; give tensors, and make it of them", input.name());
+            return Err(BackendError::Graph { reason });
+        }
+        let graph = Interpreter::prepare(proto, graph.opsets(), config, 0, Around::TENSORS)?;
+        let mut outputs = proto.output.iter().zip(&graph.kinds);
+        if let Some((output, kind)) = outputs.find(|(_, kind)| **kind != Kind::Tensor) {
+            let name = output.name();
+            let reason = format!("output `{name}` is {kind}; a graph gives tensors, so read those out of it");
+            return Err(BackendError::Graph { reason });
+        }
         Ok(Self { graph, pool: Pool::new(config.memory_limit, config.work_limit) })
     }
 }
@@ -88,6 +106,7 @@ impl Interpreter {
         opsets: &[(String, i64)],
         config: &CpuConfig,
         depth: usize,
+        around: Around<'_>,
     ) -> Result<Self, BackendError> {
         typing::check(graph, opsets)?;
         let mut fused = BTreeMap::new();
@@ -113,24 +132,25 @@ impl Interpreter {
                 inner.extend(rest.iter().copied());
             }
         }
-        Self::prepare_with(graph, opsets, config, depth, fused, &inner)
+        Self::prepare_with(graph, opsets, config, (depth, around), fused, &inner)
     }
 
-    /// Makes a graph ready to run, node by node.
+    /// Makes a graph of tensors ready to run, node by node.
     pub(crate) fn prepare_unfused(
         graph: &GraphProto,
         opsets: &[(String, i64)],
         config: &CpuConfig,
         depth: usize,
     ) -> Result<Self, BackendError> {
-        Self::prepare_with(graph, opsets, config, depth, BTreeMap::new(), &BTreeSet::new())
+        let place = (depth, Around::TENSORS);
+        Self::prepare_with(graph, opsets, config, place, BTreeMap::new(), &BTreeSet::new())
     }
 
     fn prepare_with(
         graph: &GraphProto,
         opsets: &[(String, i64)],
         config: &CpuConfig,
-        depth: usize,
+        (depth, around): (usize, Around<'_>),
         mut fused: BTreeMap<usize, (Kernel, Vec<&str>)>,
         inner: &BTreeSet<usize>,
     ) -> Result<Self, BackendError> {
@@ -157,29 +177,36 @@ impl Interpreter {
                 reason: format!("initializer `{name}` is sparse; make it dense"),
             });
         }
-        let mut input_count = 0;
-        for input in &graph.input {
-            if !names.sources.contains_key(input.name()) {
-                names.define(input.name(), Source::Input(index(input_count)))?;
+        let mut kinds = Kinds::default();
+        let (mut input_count, mut compound_inputs) = (0, Vec::new());
+        let captures = if depth > 0 { free_names(graph) } else { Vec::new() };
+        let own: Vec<&str> = graph.input.iter().map(ValueInfoProto::name).collect();
+        let own = own.into_iter().filter(|name| !names.sources.contains_key(name)).collect::<Vec<_>>();
+        let given = own.iter().enumerate().map(|(at, &name)| (name, around.inputs.get(at).copied()));
+        let given = given.map(|(name, kind)| (name, kind.unwrap_or(Kind::Tensor)));
+        for (name, kind) in given.chain(captures.iter().map(|name| (name.as_str(), around.kinds.of(name)))) {
+            if kind == Kind::Tensor {
+                names.define(name, Source::Input(index(input_count)))?;
                 input_count += 1;
+            } else {
+                let slot = index(compound_inputs.len());
+                names.define(name, Source::Slot(slot))?;
+                kinds.note(name, kind);
+                compound_inputs.push(slot);
             }
         }
-        let captures = if depth > 0 { free_names(graph) } else { Vec::new() };
-        for name in &captures {
-            names.define(name, Source::Input(index(input_count)))?;
-            input_count += 1;
-        }
         let mut steps = Vec::with_capacity(graph.node.len());
-        let mut slot_count = 0;
-        let mut known_slots: Vec<Known> = Vec::new();
+        let mut slot_count = compound_inputs.len();
+        let mut known_slots = vec![Known::default(); slot_count];
+        let mut are_compound = vec![true; slot_count];
         for (at, proto) in graph.node.iter().enumerate() {
             if inner.contains(&at) {
                 continue;
             }
-            let def = NodeDef::new(proto, opsets, config, depth);
+            let def = NodeDef::new(proto, opsets, config, depth, &kinds);
             let tree = fused.remove(&at);
             let is_tree = tree.is_some();
-            let (kernel, read) = match tree {
+            let (mut kernel, read) = match tree {
                 Some((kernel, leaves)) => (kernel, leaves.into_iter().map(str::to_owned).collect()),
                 None => {
                     let kernel = ops::build(&def)
@@ -187,6 +214,14 @@ impl Interpreter {
                     (kernel, proto.input.iter().cloned().chain(captured(proto)).collect::<Vec<_>>())
                 }
             };
+            let gives = kernel.gives.take();
+            if gives.is_none() {
+                let compound = read.iter().map(|name| kinds.of(name)).enumerate();
+                if let Some((at, kind)) = compound.into_iter().find(|(_, kind)| *kind != Kind::Tensor) {
+                    let fault = Fault::Unsupported(format!("{kind} as input {at}"));
+                    return Err(fault.at(&def.op, &def.name, def.opset, Vec::new));
+                }
+            }
             let inputs = read.iter().map(|name| names.resolve(name)).collect::<Result<SmallVec<_>, _>>()?;
             let known: Vec<Known> = inputs
                 .iter()
@@ -200,19 +235,22 @@ impl Interpreter {
                 true => fixed::results(def.op.name(), is_tree, &known),
                 false => Known::default(),
             };
+            let place = Place { op: def.op, name: def.name, opset: def.opset };
             let mut outputs = SmallVec::new();
-            for name in &proto.output {
+            for (at, name) in proto.output.iter().enumerate() {
                 outputs.push(if name.is_empty() {
                     None
                 } else {
                     let slot = index(slot_count);
                     slot_count += 1;
                     known_slots.push(result);
+                    let kind = gives.iter().flatten().nth(at).copied().unwrap_or(Kind::Tensor);
+                    kinds.note(name, kind);
+                    are_compound.push(kind != Kind::Tensor);
                     names.define(name, Source::Slot(slot))?;
                     Some(slot)
                 });
             }
-            let place = Place { op: def.op, name: def.name, opset: def.opset };
             let fixed = result.value;
             let lasting = known.iter().take(64).enumerate().filter(|(_, known)| known.value);
             let lasting = lasting.fold(0, |bits, (at, _)| bits | 1 << at);
@@ -231,8 +269,15 @@ impl Interpreter {
         }
         let outputs =
             graph.output.iter().map(|output| names.resolve(output.name())).collect::<Result<Vec<_>, _>>()?;
+        let kinds = graph.output.iter().map(|output| kinds.of(output.name())).collect();
         let slots = std::iter::repeat_with(|| None).take(slot_count).collect();
         let mut steps = find_deaths(steps, &known_slots, &outputs);
+        let mut hands = Hands::default();
+        hands.workspace.threads = config.threads;
+        if are_compound.contains(&true) {
+            steps.iter_mut().for_each(|step| step.release_compounds(&are_compound));
+            hands.compounds = Compounds::with_slots(slot_count);
+        }
         let (base_work, input_readers) = count_readers(&mut steps, &constants, slot_count, input_count);
         let mut met = vec![false; slot_count];
         let mut outputs: Vec<(Source, bool)> = outputs
@@ -246,15 +291,15 @@ impl Interpreter {
         outputs.reverse();
         let has_fixed = steps.iter().any(|step| step.fixed);
         let fixed = known_slots.iter().map(|known| known.value).collect();
-        let mut hands = Hands::default();
-        hands.workspace.threads = config.threads;
         Ok(Self {
             steps,
             slots,
             fixed,
             constants,
             outputs,
+            kinds,
             input_count,
+            compound_inputs,
             has_fixed,
             fixed_bytes: 0,
             signature: None,
@@ -265,7 +310,32 @@ impl Interpreter {
         })
     }
 
-    /// Runs the graph with buffers from `pool`, which goes on counting its outputs.
+    /// What each output is.
+    pub(crate) fn kinds(&self) -> &[Kind] {
+        &self.kinds
+    }
+
+    /// Runs the graph as [`Self::run_within`] does, on inputs of which these are no tensors; gives such outputs.
+    pub(crate) fn run_with(
+        &mut self,
+        (inputs, compounds): (&[Tensor], Vec<Compound>),
+        outputs: &mut Outputs,
+        pool: &mut Pool,
+    ) -> Result<Vec<Compound>, BackendError> {
+        let (expected, got) = (self.compound_inputs.len(), compounds.len());
+        if expected != got {
+            return Err(BackendError::InputCount { expected, got });
+        }
+        for (&slot, value) in self.compound_inputs.iter().zip(compounds) {
+            self.hands.compounds.put(slot, value, pool);
+        }
+        let done = self.run_within(inputs, outputs, pool);
+        let given = self.hands.compounds.take_given();
+        self.hands.compounds.release_all(pool);
+        done.map(|()| given)
+    }
+
+    /// Runs the graph with buffers from `pool`, which goes on counting its outputs that are tensors.
     pub(crate) fn run_within(
         &mut self,
         inputs: &[Tensor],
@@ -292,6 +362,7 @@ impl Interpreter {
                     pool.put(tensor);
                 }
             }
+            self.hands.compounds.release_all(pool);
         }
         done
     }
@@ -338,9 +409,13 @@ impl Interpreter {
                 }
                 Source::Slot(at) => (self.slots[at as usize].take(), false),
             };
-            let tensor = tensor.ok_or_else(|| BackendError::Graph {
-                reason: format!("output {place} was not made by the node it comes from"),
-            })?;
+            let Some(tensor) = tensor else {
+                if self.hands.compounds.give(source, is_last, pool) {
+                    continue;
+                }
+                let reason = format!("output {place} was not made by the node it comes from");
+                return Err(BackendError::Graph { reason });
+            };
             if is_shared {
                 pool.adopt(&tensor);
             }
@@ -348,6 +423,11 @@ impl Interpreter {
         }
         Ok(())
     }
+}
+
+fn may_be_tensor(input: &ValueInfoProto) -> bool {
+    let ty = input.r#type.as_ref().and_then(|ty| ty.value.as_ref());
+    matches!(ty, None | Some(type_proto::Value::TensorType(_)))
 }
 
 /// Notes how often each step's results are read; gives the work of calling all kernels and of reading the constants, and

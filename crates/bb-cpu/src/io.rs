@@ -5,6 +5,7 @@ use std::ops::Deref;
 use bb_runtime::{DataType, Element, Shape, Tensor};
 use smallvec::SmallVec;
 
+use crate::compound::{Compound, Compounds, Sequence};
 use crate::fault::{Fault, Outcome};
 use crate::pool::Pool;
 use crate::tiles::Left;
@@ -66,6 +67,8 @@ pub(crate) struct Hands {
     pub(crate) dying: Vec<Option<Tensor>>,
     pub(crate) outputs: Vec<Option<Tensor>>,
     pub(crate) workspace: Workspace,
+    /// Values of the graph that are no tensors.
+    pub(crate) compounds: Compounds,
 }
 
 /// What products of matrices work with.
@@ -130,6 +133,42 @@ impl<'a> Io<'a, '_> {
         match self.hands.dying.get_mut(index).and_then(Option::take) {
             Some(tensor) => Ok(In::Owned(tensor)),
             None => self.optional(index).map(In::Borrowed).ok_or_else(|| missing(index)),
+        }
+    }
+
+    /// Input `index`, which is no tensor, to look at.
+    pub(crate) fn compound(&self, index: usize) -> Outcome<&Compound> {
+        let source = self.sources.get(index).copied().unwrap_or(Source::Absent);
+        self.hands.compounds.at(source).ok_or_else(|| missing(index))
+    }
+
+    /// Input `index`, which is a sequence, to look at.
+    pub(crate) fn sequence(&self, index: usize) -> Outcome<&Sequence> {
+        match self.compound(index)? {
+            Compound::Sequence(sequence) => Ok(sequence),
+            Compound::Absent | Compound::Tensor(_) => Err(Fault::shape(format!("input {index} is absent"))),
+        }
+    }
+
+    /// Input `index`, which is no tensor, to keep.
+    pub(crate) fn take_compound(&mut self, index: usize) -> Outcome<Compound> {
+        let source = self.sources.get(index).copied().unwrap_or(Source::Absent);
+        self.hands.compounds.take(index, source, self.pool).ok_or_else(|| missing(index))
+    }
+
+    /// Input `index`, which is a sequence, to keep and change.
+    pub(crate) fn take_sequence(&mut self, index: usize) -> Outcome<Sequence> {
+        match self.take_compound(index)? {
+            Compound::Sequence(sequence) => Ok(sequence),
+            Compound::Absent | Compound::Tensor(_) => Err(Fault::shape(format!("input {index} is absent"))),
+        }
+    }
+
+    /// Sets output `index`, which is no tensor, to a value that the pool has counted.
+    pub(crate) fn emit_compound(&mut self, index: usize, value: Compound) {
+        match self.wanted.get(index).copied().flatten() {
+            Some(slot) => self.hands.compounds.put(slot, value, self.pool),
+            None => value.release(self.pool),
         }
     }
 

@@ -10,6 +10,7 @@ use bb_runtime::{BackendError, DataType, Tensor};
 use smallvec::SmallVec;
 
 use crate::CpuConfig;
+use crate::compound::Around;
 use crate::fault::{Fault, Outcome};
 use crate::fuse::{Alone, leaves};
 use crate::io::{In, Io};
@@ -143,7 +144,7 @@ pub(crate) fn kernel(
 ) -> Result<Option<Kernel>, BackendError> {
     let names = leaves(nodes);
     let (Some(places), Some(conv)) = (Places::of(nodes, &names), nodes.first()) else { return Ok(None) };
-    let def = NodeDef::new(conv, opsets, config, depth);
+    let def = NodeDef::new(conv, opsets, config, depth, Around::TENSORS.kinds);
     let made = Window::new(&def).and_then(|window| Ok(Layer::new(window, groups_of(&def)?, config.threads)));
     let mut layer = made.map_err(|fault| fault.at(&def.op, &def.name, def.opset, Vec::new))?;
     let mut alone = Alone::new(nodes, &names, opsets, config, depth)?;

@@ -8,6 +8,7 @@
 //!
 //! `ops` has one file a family of ops and one table; start there to add one.
 
+mod compound;
 mod fault;
 mod fixed;
 mod fuse;

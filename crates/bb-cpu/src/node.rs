@@ -1,9 +1,10 @@
 //! A node as kernels are built from: its op, its version, its attributes.
 
-use bb_runtime::onnx::{AttributeProto, GraphProto, NodeProto};
+use bb_runtime::onnx::{AttributeProto, GraphProto, NodeProto, type_proto};
 use bb_runtime::{DataType, OpId, Tensor};
 
 use crate::CpuConfig;
+use crate::compound::{Kind, Kinds};
 use crate::fault::{Fault, Outcome};
 
 /// A node as kernels are built from.
@@ -15,6 +16,8 @@ pub(crate) struct NodeDef<'a> {
     pub(crate) config: &'a CpuConfig,
     /// How deep the graph is nested that the node stands in.
     pub(crate) depth: usize,
+    /// The values so far that are no tensors.
+    pub(crate) kinds: &'a Kinds,
     proto: &'a NodeProto,
 }
 
@@ -24,14 +27,38 @@ impl<'a> NodeDef<'a> {
         opsets: &'a [(String, i64)],
         config: &'a CpuConfig,
         depth: usize,
+        kinds: &'a Kinds,
     ) -> Self {
         let op = OpId::new(proto.domain().to_owned(), proto.op_type().to_owned());
         let opset = version_of(&op, opsets);
-        Self { op, name: name_of(proto), opset, opsets, config, depth, proto }
+        Self { op, name: name_of(proto), opset, opsets, config, depth, kinds, proto }
     }
 
     pub(crate) fn input_count(&self) -> usize {
         self.proto.input.len()
+    }
+
+    /// Whether the node names input `index`.
+    pub(crate) fn is_given(&self, index: usize) -> bool {
+        self.proto.input.get(index).is_some_and(|name| !name.is_empty())
+    }
+
+    /// What input `index` is.
+    pub(crate) fn kind(&self, index: usize) -> Kind {
+        self.proto.input.get(index).map_or(Kind::Tensor, |name| self.kinds.of(name))
+    }
+
+    /// Refuses inputs from `first` on that are no tensors.
+    pub(crate) fn expect_tensors(&self, first: usize) -> Outcome {
+        (first..self.input_count()).try_for_each(|at| self.expect(at, Kind::Tensor))
+    }
+
+    /// Refuses input `index` if it is anything but this.
+    pub(crate) fn expect(&self, index: usize, kind: Kind) -> Outcome {
+        match self.kind(index) {
+            held if held == kind => Ok(()),
+            held => Err(Fault::Unsupported(format!("{held} as input {index}"))),
+        }
     }
 
     pub(crate) fn output_count(&self) -> usize {
@@ -101,6 +128,12 @@ impl<'a> NodeDef<'a> {
         self.find(name)
             .and_then(|attribute| attribute.g.as_ref())
             .ok_or_else(|| Fault::attribute(name, "is missing: it must be a graph"))
+    }
+
+    pub(crate) fn type_proto(&self, name: &'static str) -> Outcome<&'a type_proto::Value> {
+        self.find(name)
+            .and_then(|attribute| attribute.tp.as_ref()?.value.as_ref())
+            .ok_or_else(|| Fault::attribute(name, "is missing: it must be a type"))
     }
 
     /// All graphs among the attributes, in order.

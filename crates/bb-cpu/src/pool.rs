@@ -125,9 +125,19 @@ impl Pool {
 
     /// Counts a tensor that was made elsewhere and is held from now on.
     pub(crate) fn adopt(&mut self, tensor: &Tensor) {
-        let byte_count = tensor.buffer().len();
+        self.add(tensor.buffer().len());
+    }
+
+    /// Counts bytes that are held from now on.
+    pub(crate) fn add(&mut self, byte_count: usize) {
         self.live = self.live.saturating_add(byte_count);
         self.hold(byte_count);
+    }
+
+    /// Counts bytes no longer.
+    pub(crate) fn subtract(&mut self, byte_count: usize) {
+        self.live = self.live.saturating_sub(byte_count);
+        self.held = self.held.saturating_sub(byte_count);
     }
 
     /// Takes back a tensor that was handed out in this run.

@@ -1,4 +1,4 @@
-//! The element types of a graph's values, as far as they follow from what is declared, and which of them a kernel lacks.
+//! The element types of a graph's values (of the tensors in it, if a value is a sequence or may be absent), as far as they follow from what is declared, and which of them a kernel lacks.
 //!
 //! A kernel finds its way by the types of the tensors that it is given. What the graph tells before is checked when it is
 //! prepared, so that a model of a type that an op is not built for is refused there, with the op, the node and the type.
@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use bb_runtime::onnx::{AttributeProto, GraphProto, NodeProto, ValueInfoProto, type_proto};
+use bb_runtime::onnx::{AttributeProto, GraphProto, NodeProto, TypeProto, ValueInfoProto, type_proto};
 use bb_runtime::{BackendError, DataType, OpId};
 
 use crate::fault::Fault;
@@ -59,6 +59,8 @@ enum Take {
     AlikeFrom(usize),
     /// Of one of these types where what attribute `reduction` names is computed.
     Reduced(usize, Types),
+    /// Of exactly the type of another input.
+    Same(usize, usize),
     /// As wide as the type that attribute `to` names.
     AsWide(usize),
 }
@@ -272,6 +274,13 @@ const TABLE: &[Row] = &[
         &[In(0, WHOLE)],
         &[NamedOrSingle("output_datatype")],
     ),
+    row(&["ConcatFromSequence", "Optional", "OptionalGetElement"], &[], FIRST),
+    row(&["SequenceAt", "SequenceErase", "SplitToSequence"], &[In(1, WHOLE)], FIRST),
+    row(&["SequenceConstruct"], &[AlikeFrom(0)], FIRST),
+    row(&["SequenceEmpty"], &[], &[NamedOrSingle("dtype")]),
+    row(&["SequenceInsert"], &[Take::Same(1, 0), In(2, WHOLE)], FIRST),
+    row(&["SequenceLength"], &[], &[Is(DataType::I64)]),
+    row(&["OptionalHasElement"], &[], &[Is(DataType::Bool)]),
     row(
         &["Adagrad", "Adam", "Momentum"],
         &[In(0, WIDE_FLOATS), In(1, WHOLE), In(2, WIDE_FLOATS), AlikeFrom(2)],
@@ -336,6 +345,7 @@ impl Take {
                 let (own, other) = (at(index)?, at(other)?);
                 (wide(own) != wide(other)).then_some(own)
             }
+            Self::Same(index, other) => at(index).filter(|own| at(other).is_some_and(|other| other != *own)),
             Self::AlikeFrom(first) => {
                 let of = wide(at(first)?);
                 types.iter().skip(first).flatten().copied().find(|&dtype| wide(dtype) != of)
@@ -378,8 +388,15 @@ fn constant(node: &NodeProto) -> Option<DataType> {
 }
 
 fn declared(info: &ValueInfoProto) -> Option<DataType> {
-    match info.r#type.as_ref()?.value.as_ref()? {
+    elements(info.r#type.as_ref()?)
+}
+
+/// The element type of a tensor, of the tensors of a sequence, of what may be absent.
+fn elements(ty: &TypeProto) -> Option<DataType> {
+    match ty.value.as_ref()? {
         type_proto::Value::TensorType(tensor) => DataType::from_onnx(tensor.elem_type()),
+        type_proto::Value::SequenceType(sequence) => elements(sequence.elem_type.as_ref()?),
+        type_proto::Value::OptionalType(optional) => elements(optional.elem_type.as_ref()?),
         _ => None,
     }
 }

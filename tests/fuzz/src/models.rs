@@ -85,6 +85,7 @@ const ATTRIBUTES: &[(&str, Kind)] = &[
         ]),
     ),
     ("count_include_pad", Kind::Int),
+    ("decay_factor", Kind::Float),
     ("dilations", Kind::Ints),
     ("direction", Kind::Text(&["bidirectional", "forward", "reverse", "LEFT", "RIGHT"])),
     (
@@ -118,6 +119,7 @@ const ATTRIBUTES: &[(&str, Kind)] = &[
             "standard", "nesterov",
         ]),
     ),
+    ("new_axis", Kind::Int),
     ("norm_coefficient", Kind::Float),
     ("num_groups", Kind::Int),
     ("num_heads", Kind::Int),

@@ -1,7 +1,9 @@
-//! Sound models for `models` to change: cases of the ONNX project (Apache-2.0), which are seeds of the corpus as well.
+//! Sound models for `models` to change, seeds of the corpus as well: cases of the ONNX project (Apache-2.0), and models for
+//! ops of which it has no case of tensors.
 
 /// Models to change.
 pub(crate) const SOUND: &[&[u8]] = &[
+    include_bytes!("../corpus/model/adam_of_two.onnx"),
     include_bytes!("../corpus/model/affine_grid_3d.onnx"),
     include_bytes!("../corpus/model/attention_3d_with_past_and_present_qk_matmul_softcap.onnx"),
     include_bytes!("../corpus/model/attention_4d.onnx"),
@@ -40,6 +42,7 @@ pub(crate) const SOUND: &[&[u8]] = &[
     include_bytes!("../corpus/model/layer_normalization_2d_axis0.onnx"),
     include_bytes!("../corpus/model/linear_attention_gated_delta_beta_scalar.onnx"),
     include_bytes!("../corpus/model/loop11.onnx"),
+    include_bytes!("../corpus/model/loop_fills_a_sequence.onnx"),
     include_bytes!("../corpus/model/lppool_2d_pads.onnx"),
     include_bytes!("../corpus/model/lrn.onnx"),
     include_bytes!("../corpus/model/lstm_defaults.onnx"),
@@ -49,11 +52,13 @@ pub(crate) const SOUND: &[&[u8]] = &[
     include_bytes!("../corpus/model/maxpool_with_argmax_2d_precomputed_strides.onnx"),
     include_bytes!("../corpus/model/maxunpool_export_with_output_shape.onnx"),
     include_bytes!("../corpus/model/melweightmatrix.onnx"),
+    include_bytes!("../corpus/model/momentum_of_one.onnx"),
     include_bytes!("../corpus/model/mvn.onnx"),
     include_bytes!("../corpus/model/nllloss_NCd1d2_with_weight_reduction_sum_ii.onnx"),
     include_bytes!("../corpus/model/nonmaxsuppression_center_point_box_format.onnx"),
     include_bytes!("../corpus/model/nonzero_example.onnx"),
     include_bytes!("../corpus/model/onehot_with_axis.onnx"),
+    include_bytes!("../corpus/model/optional_by_branch.onnx"),
     include_bytes!("../corpus/model/prelu_broadcast.onnx"),
     include_bytes!("../corpus/model/qlinearmatmul_3D_uint8_float32.onnx"),
     include_bytes!("../corpus/model/quantizelinear_blocked_asymmetric.onnx"),
@@ -74,6 +79,8 @@ pub(crate) const SOUND: &[&[u8]] = &[
     include_bytes!("../corpus/model/scatter_elements_with_axis.onnx"),
     include_bytes!("../corpus/model/scatternd_add.onnx"),
     include_bytes!("../corpus/model/sce_mean.onnx"),
+    include_bytes!("../corpus/model/sequence_map_of_parts.onnx"),
+    include_bytes!("../corpus/model/sequence_model3.onnx"),
     include_bytes!("../corpus/model/shape_start_1_end_2.onnx"),
     include_bytes!("../corpus/model/slice.onnx"),
     include_bytes!("../corpus/model/softmax_axis_1.onnx"),

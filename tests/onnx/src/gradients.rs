@@ -28,6 +28,9 @@ const ELEMENTS: usize = 24;
 /// Elements that an input may have.
 const LARGEST: usize = 1 << 17;
 
+/// Why a case is not run that has sequences or optional values among its inputs.
+pub const NO_TENSOR: &str = "values that are no tensors";
+
 /// How the gradients of one case are.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -239,10 +242,12 @@ fn trial(case: &Case, rng: &mut Rng, holds_integers: bool) -> Result<Trial, Outc
     let states = wide::states(&graph);
     let (mut fed, mut wrt, mut inputs) = (Vec::new(), Vec::new(), Vec::new());
     for (place, bytes) in &set.inputs {
-        let proto =
-            TensorProto::decode(bytes.as_slice()).map_err(|_| not_run("values that are no tensors"))?;
-        let tensor = Tensor::from_onnx(&proto).map_err(not_run)?;
         let mut input = graph.input.get(*place).cloned().ok_or_else(|| not_run("data for no input"))?;
+        if !wide::may_be_tensor(&input) {
+            return Err(not_run(NO_TENSOR));
+        }
+        let proto = TensorProto::decode(bytes.as_slice()).map_err(not_run)?;
+        let tensor = Tensor::from_onnx(&proto).map_err(not_run)?;
         let name = input.name().to_owned();
         let numbers = wide::numbers(&tensor).filter(|_| !kept.contains(&name));
         if numbers.is_none() && holds_integers {

@@ -15,8 +15,8 @@ first version of the operator set in its row; where a later version changed its 
 element types of first inputs seen to work in the ONNX project's node cases, *cases* how many of an op's cases pass: a
 case that does not is refused when the graph is prepared, with the op's name. *Gradient*: *yes* where `bb-autodiff` has a
 rule, so that the op may lie between a loss and a parameter; *constant* where none is needed, because what the op gives is no
-float, is constant almost everywhere or does not depend on the elements of what it reads: nothing flows back through it. A
-form of an op that its rule does not cover is refused with the op, the node and the reason.
+float, is constant almost everywhere or does not depend on the elements of what it reads: nothing flows back through it. An op
+without an entry, or a form of one that its rule does not cover, is refused on such a path, with the op, the node and the reason.
 
 `OrtBackend` runs whatever the onnxruntime that it loads has kernels for, and is asked at run time.
 

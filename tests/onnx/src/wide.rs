@@ -28,6 +28,12 @@ pub(crate) fn states(graph: &GraphProto) -> BTreeSet<String> {
     graph.node.iter().flat_map(|node| node.input.iter().skip(from(node)).cloned()).collect()
 }
 
+/// Whether a value is a tensor as far as its type tells.
+pub(crate) fn may_be_tensor(info: &ValueInfoProto) -> bool {
+    let ty = info.r#type.as_ref().and_then(|held| held.value.as_ref());
+    matches!(ty, None | Some(TypeValue::TensorType(_)))
+}
+
 /// Whether a value is a tensor of `f64`, or nothing says what it is.
 pub(crate) fn may_be_float(info: &ValueInfoProto) -> bool {
     match info.r#type.as_ref().and_then(|held| held.value.as_ref()) {

@@ -94,6 +94,25 @@ impl Step {
         Ok(())
     }
 
+    /// Has the kernel let go of values that are no tensors where they die; `are_compound` tells which slots hold such.
+    pub(super) fn release_compounds(&mut self, are_compound: &[bool]) {
+        let is_compound = |slot: u32| are_compound.get(slot as usize) == Some(&true);
+        if !self.inputs.iter().any(|source| matches!(source, Source::Slot(slot) if is_compound(*slot))) {
+            return;
+        }
+        let dying = self.dying;
+        let release: Vec<u32> = self.release.iter().copied().filter(|&slot| is_compound(slot)).collect();
+        let mut run = std::mem::replace(&mut self.kernel.run, Box::new(|_| Ok(())));
+        self.kernel.run = Box::new(move |io| {
+            io.hands.compounds.begin(dying);
+            run(io)?;
+            for &slot in &release {
+                io.hands.compounds.release(slot, io.pool);
+            }
+            Ok(())
+        });
+    }
+
     pub(super) fn error(&self, fault: Fault, shapes: impl FnOnce() -> Vec<Shape>) -> BackendError {
         let place = &self.place;
         fault.at(&place.op, &place.name, place.opset, shapes)

@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 
 use super::types::{by_width, raw, raw_mut};
 use super::{Entry, Kernel, op};
+use crate::compound::Kind;
 use crate::fault::{Fault, Outcome};
 use crate::io::{In, Io};
 use crate::node::NodeDef;
@@ -15,7 +16,7 @@ pub(super) const OPS: &[Entry] = &[
     op("Dropout", 7, |_| Ok(dropout())),
     op("Expand", 8, |_| Ok(expand())),
     op("Flatten", 1, flatten),
-    op("Identity", 1, |_| Ok(identity())),
+    op("Identity", 1, |node| Ok(pass(node, node.kind(0)))),
     op("Reshape", 5, reshape),
     op("Slice", 1, slice_by_attributes),
     op("Slice", 10, |_| Ok(slice())),
@@ -47,7 +48,16 @@ fn emit_reshaped(io: &mut Io<'_, '_>, input: In<'_>, shape: Shape) -> Outcome {
     Ok(())
 }
 
-fn identity() -> Kernel {
+/// Hands its first input on, which is, or becomes, of this kind.
+pub(super) fn pass(node: &NodeDef<'_>, kind: Kind) -> Kernel {
+    if node.kind(0) != Kind::Tensor {
+        let run = Kernel::new(|io| {
+            let value = io.take_compound(0)?;
+            io.emit_compound(0, value);
+            Ok(())
+        });
+        return run.gives([kind]);
+    }
     Kernel::new(|io| {
         let input = io.take(0)?;
         let shape = input.shape().clone();
@@ -289,42 +299,47 @@ fn tile() -> Kernel {
 fn concat(node: &NodeDef<'_>) -> Outcome<Kernel> {
     let axis = node.int("axis").ok_or_else(|| Fault::attribute("axis", "is missing"))?;
     Ok(Kernel::new(move |io| {
-        let first = io.input(0)?;
-        let axis = shape::axis(axis, first.shape().rank())?;
-        let mut parts: SmallVec<[&Tensor; 8]> = SmallVec::new();
-        let mut extents = first.shape().to_vec();
-        extents[axis] = 0;
-        for index in 0..io.input_count() {
-            let part = io.input(index)?;
-            if part.dtype() != first.dtype() {
-                return Err(Fault::Type(part.dtype()));
-            }
-            let fits = part.shape().rank() == extents.len()
-                && (0..extents.len()).all(|other| other == axis || part.shape()[other] == extents[other]);
-            if !fits {
-                return Err(Fault::shape(format!("shapes differ off axis {axis}")));
-            }
-            extents[axis] = extents[axis]
-                .checked_add(part.shape()[axis])
-                .ok_or_else(|| Fault::shape("the result is larger than memory"))?;
-            parts.push(part);
-        }
-        let outer = shape::count(&extents[..axis])?;
-        io.charge([outer, parts.len(), 4])?;
-        let mut result = io.alloc(first.dtype(), &Shape::from(extents))?;
-        let to = result.buffer_mut().make_mut();
-        let mut at = 0;
-        for block in 0..outer {
-            for part in &parts {
-                let bytes = part.as_bytes();
-                let length = bytes.len() / outer;
-                to[at..at + length].copy_from_slice(&bytes[block * length..(block + 1) * length]);
-                at += length;
-            }
-        }
+        let parts = (0..io.input_count()).map(|index| io.input(index));
+        let parts = parts.collect::<Outcome<SmallVec<[&Tensor; 8]>>>()?;
+        let axis = shape::axis(axis, io.input(0)?.shape().rank())?;
+        let result = join(io, &parts, axis)?;
         io.emit(0, result);
         Ok(())
     }))
+}
+
+/// Tensors one after the other along an axis that all of them have.
+pub(super) fn join(io: &mut Io<'_, '_>, parts: &[&Tensor], axis: usize) -> Outcome<Tensor> {
+    let Some(first) = parts.first() else { return Err(Fault::shape("there is nothing to concatenate")) };
+    let mut extents = first.shape().to_vec();
+    extents[axis] = 0;
+    for part in parts {
+        if part.dtype() != first.dtype() {
+            return Err(Fault::Type(part.dtype()));
+        }
+        let fits = part.shape().rank() == extents.len()
+            && (0..extents.len()).all(|other| other == axis || part.shape()[other] == extents[other]);
+        if !fits {
+            return Err(Fault::shape(format!("shapes differ off axis {axis}")));
+        }
+        extents[axis] = extents[axis]
+            .checked_add(part.shape()[axis])
+            .ok_or_else(|| Fault::shape("the result is larger than memory"))?;
+    }
+    let outer = shape::count(&extents[..axis])?;
+    io.charge([outer, parts.len(), 4])?;
+    let mut result = io.alloc(first.dtype(), &Shape::from(extents))?;
+    let to = result.buffer_mut().make_mut();
+    let mut at = 0;
+    for block in 0..outer {
+        for part in parts {
+            let bytes = part.as_bytes();
+            let length = bytes.len() / outer;
+            to[at..at + length].copy_from_slice(&bytes[block * length..(block + 1) * length]);
+            at += length;
+        }
+    }
+    Ok(result)
 }
 
 fn split(node: &NodeDef<'_>) -> Outcome<Kernel> {

@@ -28,6 +28,7 @@ mod logic;
 mod loss;
 mod normalize;
 pub(crate) mod optimizer;
+mod optional;
 mod order;
 mod patches;
 mod pool;
@@ -36,6 +37,7 @@ mod recurrent;
 mod reduce;
 mod resize;
 mod sample;
+mod sequence;
 mod signal;
 mod softmax;
 mod stream;
@@ -47,6 +49,7 @@ use std::sync::LazyLock;
 
 use bb_runtime::OpId;
 
+use crate::compound::Kind;
 use crate::fault::{Fault, Outcome};
 use crate::io::Io;
 use crate::node::NodeDef;
@@ -63,11 +66,13 @@ pub(crate) struct Kernel {
     pub(crate) via_f32: bool,
     /// It reads all of its inputs, which is counted as work before it runs.
     pub(crate) reads_inputs: bool,
+    /// What its outputs are, of one that takes or gives what is no tensor; all others take and give tensors.
+    pub(crate) gives: Option<Vec<Kind>>,
 }
 
 impl Kernel {
     pub(crate) fn new(run: impl FnMut(&mut Io<'_, '_>) -> Outcome + Send + 'static) -> Self {
-        Self { run: Box::new(run), in_place: false, via_f32: false, reads_inputs: true }
+        Self { run: Box::new(run), in_place: false, via_f32: false, reads_inputs: true, gives: None }
     }
 
     pub(crate) fn in_place(self) -> Self {
@@ -76,6 +81,11 @@ impl Kernel {
 
     pub(crate) fn via_f32(self) -> Self {
         Self { via_f32: true, ..self }
+    }
+
+    /// It checked what its inputs are, and its outputs are these; what it reads it counts itself.
+    pub(crate) fn gives(self, kinds: impl Into<Vec<Kind>>) -> Self {
+        Self { gives: Some(kinds.into()), reads_inputs: false, ..self }
     }
 
     /// It looks at shapes or at few elements, and what it reads beyond that it counts itself.
@@ -115,6 +125,7 @@ const FAMILIES: &[&[Entry]] = &[
     loss::OPS,
     normalize::OPS,
     optimizer::OPS,
+    optional::OPS,
     order::OPS,
     patches::OPS,
     pool::OPS,
@@ -123,6 +134,7 @@ const FAMILIES: &[&[Entry]] = &[
     reduce::OPS,
     resize::OPS,
     sample::OPS,
+    sequence::OPS,
     signal::OPS,
     softmax::OPS,
     stream::OPS,
