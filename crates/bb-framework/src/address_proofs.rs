@@ -80,7 +80,7 @@ impl AddressProofs {
     /// Beyond `config.entries` the peer heard of longest ago is forgotten and counted, and with it its proofs; of a peer's proved
     /// addresses the one proved first is. Holds at most [`worst_case_bytes`](Self::worst_case_bytes), and nothing
     /// while it is empty.
-    pub const fn new(config: Config) -> Self {
+    pub fn new(config: Config) -> Self {
         Self { config, table: PeerTable::new(config.entries), withheld: 0 }
     }
 

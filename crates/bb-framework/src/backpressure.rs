@@ -182,7 +182,7 @@ impl Backpressure {
     ///
     /// Beyond `config.entries` the peer that pressed longest ago is forgotten; of events the oldest is; both are counted.
     /// Holds at most [`worst_case_bytes`](Self::worst_case_bytes), and nothing while nobody presses.
-    pub const fn new(config: Config) -> Self {
+    pub fn new(config: Config) -> Self {
         Self {
             config,
             table: PeerTable::new(config.entries),

@@ -24,11 +24,12 @@ pub struct MessageId {
 ///
 /// - look: [`contains`](Self::contains) [`len`](Self::len) [`is_empty`](Self::is_empty) [`iter`](Self::iter)
 ///   [`evicted`](Self::evicted)
-/// - feed: [`insert`](Self::insert) [`insert_new`](Self::insert_new)
+///   [`unseen`](Self::unseen)
+/// - feed: [`insert`](Self::insert) [`insert_unseen`](Self::insert_unseen)
 /// - command: [`clear`](Self::clear) [`forget_counters`](Self::forget_counters)
 ///
-/// A receiver asks [`contains`](Self::contains) first and inserts once it has room for the message, so that
-/// one it had to refuse may come again.
+/// A receiver asks [`unseen`](Self::unseen) first and inserts once it has room for the message, so that one it had to
+/// refuse may come again.
 ///
 /// ```
 /// use bb_framework::{DedupWindow, MessageId};
@@ -43,13 +44,23 @@ pub struct MessageId {
 pub struct DedupWindow {
     capacity: usize,
     /// Oldest first; the one at the front has number `evicted`.
-    order: VecDeque<(PeerId, MessageId)>,
+    order: VecDeque<Unseen>,
     /// Numbers of the messages in `order`, by their hash. Never iterated, so the hasher's seed shows nowhere.
     numbers: HashTable<u64>,
     hasher: DefaultHashBuilder,
     evicted: u64,
     /// How many of the evicted are not counted any more.
     forgotten: u64,
+}
+
+/// A message that is not in the window that was asked for it.
+#[derive(Clone, Copy, Debug)]
+#[must_use = "the window does not have it until it is inserted"]
+pub struct Unseen {
+    sender: PeerId,
+    message: MessageId,
+    /// Of both, by the window's hasher.
+    hash: u64,
 }
 
 impl DedupWindow {
@@ -71,22 +82,18 @@ impl DedupWindow {
     /// The most bytes that a window over `capacity` messages holds: a ring grown to a power of two, and a table of
     /// numbers with a byte more a place. The table is at most 7/8 full, and once the window is, 7/16.
     pub const fn worst_case_bytes(capacity: usize) -> usize {
-        let table = 2 * (capacity * 8 / 7 + 1).next_power_of_two() * (size_of::<u64>() + 1) + 64;
-        crate::ring_bytes(capacity, size_of::<(PeerId, MessageId)>()) + table
+        crate::ring_bytes(capacity, size_of::<Unseen>()) + crate::table_bytes(capacity, size_of::<u64>())
     }
 
     /// Takes up a message; `false` if it is in the window already.
     pub fn insert(&mut self, sender: PeerId, message: MessageId) -> bool {
-        let is_new = !self.contains(sender, message);
-        if is_new {
-            self.insert_new(sender, message);
-        }
-        is_new
+        let unseen = self.unseen(sender, message);
+        unseen.map(|unseen| self.insert_unseen(unseen)).is_some()
     }
 
-    /// Takes up a message that is not in the window, as [`contains`](Self::contains) has said.
-    pub fn insert_new(&mut self, sender: PeerId, message: MessageId) {
-        debug_assert!(!self.contains(sender, message), "the message is in the window");
+    /// Takes up a message that is not in the window, as [`unseen`](Self::unseen) has said and nothing has changed since.
+    pub fn insert_unseen(&mut self, unseen: Unseen) {
+        debug_assert!(!self.contains(unseen.sender, unseen.message), "the message is in the window");
         if self.capacity == 0 {
             self.evicted += 1;
             return;
@@ -95,15 +102,14 @@ impl DedupWindow {
             self.evict_oldest();
         }
         let number = self.evicted + self.order.len() as u64;
-        self.order.push_back((sender, message));
-        let Self { capacity, order, numbers, hasher, evicted, .. } = self;
-        let rehash =
-            |number: &u64| order.get(position(*number, *evicted)).map_or(0, |held| hash(hasher, held));
+        self.order.push_back(unseen);
+        let Self { capacity, order, numbers, evicted, .. } = self;
+        let hash_of = |number: &u64| order.get(position(*number, *evicted)).map_or(0, |held| held.hash);
         if order.len() == *capacity && numbers.num_buckets() / 8 * 7 < 2 * *capacity {
             // So much that it never grows again, however numbers come and go.
-            numbers.reserve(*capacity, rehash);
+            numbers.reserve(*capacity, hash_of);
         }
-        numbers.insert_unique(hash(hasher, &(sender, message)), number, rehash);
+        numbers.insert_unique(unseen.hash, number, hash_of);
     }
 
     /// Forgets all messages.
@@ -120,17 +126,25 @@ impl DedupWindow {
 
     /// Whether the message is in the window.
     pub fn contains(&self, sender: PeerId, message: MessageId) -> bool {
-        let key = (sender, message);
-        self.numbers
-            .find(hash(&self.hasher, &key), |&number| {
-                self.order.get(position(number, self.evicted)) == Some(&key)
-            })
-            .is_some()
+        self.unseen(sender, message).is_none()
+    }
+
+    /// A message, if it is not in the window: what [`insert_unseen`](Self::insert_unseen) takes.
+    pub fn unseen(&self, sender: PeerId, message: MessageId) -> Option<Unseen> {
+        let mut state = self.hasher.build_hasher();
+        state.write(sender.as_bytes());
+        message.hash(&mut state);
+        let hash = state.finish();
+        let is_it = |&number: &u64| {
+            let held = self.order.get(position(number, self.evicted));
+            held.is_some_and(|held| held.hash == hash && held.message == message && held.sender == sender)
+        };
+        self.numbers.find(hash, is_it).is_none().then_some(Unseen { sender, message, hash })
     }
 
     /// The messages, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (PeerId, MessageId)> {
-        self.order.iter().copied()
+        self.order.iter().map(|held| (held.sender, held.message))
     }
 
     /// How many messages are in the window.
@@ -151,9 +165,7 @@ impl DedupWindow {
     fn evict_oldest(&mut self) {
         let Some(oldest) = self.order.front() else { return };
         let oldest_number = self.evicted;
-        if let Ok(entry) =
-            self.numbers.find_entry(hash(&self.hasher, oldest), |&number| number == oldest_number)
-        {
+        if let Ok(entry) = self.numbers.find_entry(oldest.hash, |&number| number == oldest_number) {
             entry.remove();
         }
         self.order.pop_front();
@@ -173,11 +185,4 @@ impl fmt::Debug for DedupWindow {
 
 fn position(number: u64, evicted: u64) -> usize {
     number.wrapping_sub(evicted) as usize
-}
-
-fn hash(hasher: &DefaultHashBuilder, (sender, message): &(PeerId, MessageId)) -> u64 {
-    let mut state = hasher.build_hasher();
-    state.write(sender.as_bytes());
-    message.hash(&mut state);
-    state.finish()
 }

@@ -42,7 +42,7 @@ pub use address_proofs::AddressProofs;
 pub use backoff::BackoffTable;
 pub use backpressure::Backpressure;
 pub use budget::{Budget, BudgetExceeded, Charge};
-pub use dedup::{DedupWindow, MessageId};
+pub use dedup::{DedupWindow, MessageId, Unseen};
 pub use fair_queue::FairQueue;
 pub use governor::{Decision, DenyReason, PeerGovernor};
 pub use outbound::OutboundQueue;
@@ -57,6 +57,12 @@ pub use state::{Remaining, StateError};
 const fn tree_bytes(entries: usize, entry_bytes: usize) -> usize {
     const NODE_OVERHEAD: usize = 16 + 12 * size_of::<usize>();
     (entries / 5 + 1) * (11 * entry_bytes + NODE_OVERHEAD)
+}
+
+/// The most bytes that a hash table of `entries` entries of `entry_bytes` bytes takes, whose entries come and go: it has a
+/// byte more a place, is at most 7/8 full before it doubles, and grows rather than sweep when it is half full.
+const fn table_bytes(entries: usize, entry_bytes: usize) -> usize {
+    2 * (entries * 8 / 7 + 1).next_power_of_two() * (entry_bytes + 1) + 64
 }
 
 /// The most bytes that a list or ring takes that grew one by one to `entries` entries of `entry_bytes` bytes: it

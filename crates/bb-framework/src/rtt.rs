@@ -63,7 +63,7 @@ impl RttTable {
     ///
     /// Beyond `config.entries` the peer that answered longest ago is forgotten, and counted. Holds at most
     /// [`worst_case_bytes`](Self::worst_case_bytes), and nothing while it is empty.
-    pub const fn new(config: Config) -> Self {
+    pub fn new(config: Config) -> Self {
         Self { table: PeerTable::new(config.entries) }
     }
 

@@ -1,10 +1,11 @@
 //! Nodes, the network between them, and the time they share.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytesandbrains::{Address, DeliveryError, EngineStep, ExecId, Node, Outcome, PeerId, Time};
+use hashbrown::HashMap;
 
 use crate::network::{Message, Network};
 use crate::{Latency, SimulationError, Traffic};
@@ -22,13 +23,16 @@ use crate::{Latency, SimulationError, Traffic};
 #[derive(Debug)]
 pub struct Simulation {
     members: Vec<Member>,
-    places: BTreeMap<PeerId, usize>,
+    /// Places of `members`; never iterated.
+    places: HashMap<PeerId, usize>,
     network: Network,
     now: Time,
     ready: VecDeque<usize>,
     deadlines: BTreeSet<(Time, usize)>,
     /// What the node that works sends; empty between steps.
     sent: Vec<Message>,
+    /// How many events the last execution took that was run to its end: as many as the next one may take.
+    expected_events: usize,
 }
 
 #[derive(Debug)]
@@ -76,12 +80,13 @@ impl Simulation {
     pub fn new(latency: Latency, seed: u64) -> Self {
         Self {
             members: Vec::new(),
-            places: BTreeMap::new(),
+            places: HashMap::new(),
             network: Network::new(latency, seed),
             now: Time::ZERO,
             ready: VecDeque::new(),
             deadlines: BTreeSet::new(),
             sent: Vec::new(),
+            expected_events: 0,
         }
     }
 
@@ -210,10 +215,11 @@ impl Simulation {
         exec_id: ExecId,
     ) -> Result<(Outcome, Vec<Event>), SimulationError> {
         self.place(peer)?;
-        let (mut events, mut seen) = (Vec::new(), 0);
+        let (mut events, mut seen) = (Vec::with_capacity(self.expected_events), 0);
         loop {
             self.work(&mut events);
             if let Some(outcome) = events[seen..].iter().find_map(|event| event.end_of(peer, exec_id)) {
+                self.expected_events = events.len();
                 return Ok((outcome, events));
             }
             seen = events.len();

@@ -249,7 +249,10 @@ impl AddressBook {
     }
 
     /// The addresses of `peer` with their tiers, best first.
-    pub fn addresses(&self, peer: PeerId) -> impl ExactSizeIterator<Item = (Tier, &Address)> + Clone {
+    pub fn addresses(
+        &self,
+        peer: PeerId,
+    ) -> impl ExactSizeIterator<Item = (Tier, &Address)> + DoubleEndedIterator + Clone {
         let addresses = self.entries.get(&peer).map_or(&[][..], |entry| &entry.addresses);
         addresses.iter().map(|(tier, address)| (*tier, address))
     }

@@ -2,7 +2,7 @@
 
 use bb_ir::{PeerId, Time};
 
-use super::{Request, RequestId, RequestTracker};
+use super::{RequestId, RequestTracker};
 use crate::state::{Remaining, StateError, within};
 
 /// All that decides what a [`RequestTracker`] will say.
@@ -53,8 +53,7 @@ impl<T> RequestTracker<T> {
     /// [`StateError`].
     pub fn from_state(state: State<T>, capacity: usize, now: Time) -> Result<Self, StateError> {
         const LIST: &str = "requests";
-        let count = state.requests.len();
-        within(LIST, count, capacity)?;
+        within(LIST, state.requests.len(), capacity)?;
         let mut tracker = Self::new(capacity);
         let mut before = Remaining(i64::MIN);
         for (index, saved) in state.requests.into_iter().enumerate() {
@@ -62,13 +61,10 @@ impl<T> RequestTracker<T> {
                 return Err(StateError::Order { list: LIST, index });
             }
             before = saved.deadline;
-            let (key, due) = ((saved.id, saved.peer), (saved.deadline.at(now), index as u64));
-            if tracker.requests.insert(key, Request { due, payload: saved.payload }).is_some() {
+            if tracker.begin(saved.peer, saved.id, saved.deadline.at(now), saved.payload).is_err() {
                 return Err(StateError::Duplicate { list: LIST, index });
             }
-            tracker.by_deadline.insert(due, key);
         }
-        tracker.begun_so_far = count as u64;
         tracker.unsolicited = state.unsolicited;
         tracker.refused = state.refused;
         Ok(tracker)

@@ -184,30 +184,6 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Goes over the next byte if it is this one.
-    #[inline]
-    pub(super) fn goes_over(&mut self, byte: u8) -> bool {
-        match self.bytes {
-            [next, rest @ ..] if *next == byte => {
-                self.bytes = rest;
-                self.at += 1;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// Takes a length and as many bytes, if they are there.
-    #[inline]
-    pub(super) fn counted(&mut self) -> Option<Self> {
-        let length = usize::try_from(self.varint().ok()?).ok()?;
-        let (body, rest) = self.bytes.split_at_checked(length)?;
-        let inner = Self { bytes: body, at: self.at };
-        self.at += length;
-        self.bytes = rest;
-        Some(inner)
-    }
-
     /// The position of the next byte.
     pub const fn at(&self) -> usize {
         self.at

@@ -32,32 +32,31 @@ impl<'a> TensorFields<'a> {
         }
     }
 
-    /// Reads a sound tensor of few axes in its canonical form: dimensions, type, name, data. Nothing for any other, be it
-    /// sound or not.
+    /// Reads a sound tensor of few axes in its canonical form: dimensions, type, name, data, each number in three bytes at
+    /// most. Nothing for any other, be it sound or not.
     #[inline]
     fn read_canonical(message: Cursor<'a>) -> Option<Self> {
-        let mut cursor = message;
-        let (mut rank, mut first) = (0, [0; FEW]);
-        let (mut product, mut elements) = (1_usize, 1_usize);
-        while cursor.goes_over(DIMENSION) {
-            let extent = usize::try_from(i64::try_from(cursor.varint().ok()?).ok()?).ok()?;
+        let mut left = message.rest();
+        let (mut rank, mut first, mut elements) = (0, [0; FEW], 1_usize);
+        while let Some(extent) = short_after(DIMENSION, &mut left) {
             *first.get_mut(rank)? = extent;
             rank += 1;
-            product = product.checked_mul(extent.max(1))?;
-            elements = elements.checked_mul(extent)?;
+            // Where there are no elements the extents alone are looked at.
+            elements = elements.checked_mul(extent).filter(|&elements| elements > 0)?;
         }
-        if !cursor.goes_over(TYPE) {
-            return None;
-        }
-        let dtype = DataType::from_onnx(i32::try_from(cursor.varint().ok()?).ok()?)?;
-        let name = if cursor.goes_over(NAME) { cursor.counted()? } else { Cursor::new_at(&[], message.at()) };
-        if !cursor.goes_over(RAW_DATA) {
-            return None;
-        }
-        let raw_data = cursor.counted()?.rest();
-        let is_whole = cursor.is_empty() && product.checked_mul(dtype.size()).is_some();
-        let fits = raw_data.len() == elements.checked_mul(dtype.size())?;
-        (is_whole && fits).then_some(Self { message, dtype, rank, first, name, raw_data })
+        let dtype = DataType::from_onnx(short_after(TYPE, &mut left)? as i32)?;
+        let name = match short_after(NAME, &mut left) {
+            Some(length) => {
+                let at = message.at() + message.len() - left.len();
+                let (name, rest) = left.split_at_checked(length)?;
+                left = rest;
+                Cursor::new_at(name, at)
+            }
+            None => Cursor::new_at(&[], message.at()),
+        };
+        let length = short_after(RAW_DATA, &mut left)?;
+        let is_whole = left.len() == length && length == elements.checked_mul(dtype.size())?;
+        is_whole.then_some(Self { message, dtype, rank, first, name, raw_data: left })
     }
 
     /// Reads a tensor in any form.
@@ -125,6 +124,25 @@ impl<'a> TensorFields<'a> {
         }
         Ok(shape)
     }
+}
+
+/// A number of one to three bytes that stands after `key`, if it is next; both are gone over then.
+#[inline]
+fn short_after(key: u8, left: &mut &[u8]) -> Option<usize> {
+    let low_bits = |byte: u8| usize::from(byte & 0x7f);
+    let (number, rest) = match *left {
+        &[next, ref rest @ ..] if next == key => match rest {
+            &[byte @ ..0x80, ref rest @ ..] => (usize::from(byte), rest),
+            &[first, second @ ..0x80, ref rest @ ..] => (low_bits(first) | low_bits(second) << 7, rest),
+            &[first, second, third @ ..0x80, ref rest @ ..] => {
+                (low_bits(first) | low_bits(second) << 7 | low_bits(third) << 14, rest)
+            }
+            _ => return None,
+        },
+        _ => return None,
+    };
+    *left = rest;
+    Some(number)
 }
 
 /// Calls `each` for the dimensions of one `dims` field, packed or not.

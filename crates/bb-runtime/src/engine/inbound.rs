@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use bb_framework::backpressure::Load;
-use bb_framework::{Charge, RequestId};
+use bb_framework::{Charge, RequestId, Unseen};
 
 use super::Engine;
 use super::dense::{Region, SendKind};
@@ -89,11 +89,9 @@ impl Engine {
         if region.is_some() && self.executions.len() >= capacity {
             return Err(DeliveryError::QueueFull { capacity });
         }
-        if self.is_repeated(source, envelope) {
-            return Ok(());
-        }
+        let Some(unseen) = self.unseen(source, envelope) else { return Ok(()) };
         let charge = self.charge(taken.byte_count)?;
-        self.admit(source, envelope);
+        self.admit(source, envelope, unseen);
         let refused = taken.refused.first().map(|(_, error)| error.to_string());
         self.report(source, taken.refused);
         match (region, request) {
@@ -140,11 +138,9 @@ impl Engine {
             });
         }
         taken.check_memory()?;
-        if self.is_repeated(source, envelope) {
-            return Ok(());
-        }
+        let Some(unseen) = self.unseen(source, envelope) else { return Ok(()) };
         let charge = self.charge(taken.byte_count)?;
-        self.admit(source, envelope);
+        self.admit(source, envelope, unseen);
         self.end_request(source, request, until, wait);
         let refused = taken.refused.first().map(|(_, error)| error.to_string());
         self.report(source, taken.refused);
@@ -162,10 +158,8 @@ impl Engine {
         let Some((until, &(wait, asked))) = self.wire.requests.get(source, request) else {
             return self.note_late(source, request);
         };
-        if self.is_repeated(source, envelope) {
-            return;
-        }
-        self.admit(source, envelope);
+        let Some(unseen) = self.unseen(source, envelope) else { return };
+        self.admit(source, envelope, unseen);
         self.end_request(source, request, until, wait);
         self.take_failure(wait, asked, reason.to_owned());
     }
@@ -198,10 +192,11 @@ impl Engine {
         self.frames.frame(self.waits.get(wait)?.frame).region.clone()
     }
 
-    fn is_repeated(&mut self, source: PeerId, envelope: &Scan<'_>) -> bool {
-        let is_repeated = self.wire.seen.contains(source, envelope.message_id());
-        self.wire.duplicates += u64::from(is_repeated);
-        is_repeated
+    /// What [`admit`](Self::admit) takes, unless the message is a repetition.
+    fn unseen(&mut self, source: PeerId, envelope: &Scan<'_>) -> Option<Unseen> {
+        let unseen = self.wire.seen.unseen(source, envelope.message_id());
+        self.wire.duplicates += u64::from(unseen.is_none());
+        unseen
     }
 
     /// Charges bytes that are taken in.
@@ -213,8 +208,8 @@ impl Engine {
     }
 
     /// Notes a message that is taken and no repetition, and where its sender can be reached.
-    fn admit(&mut self, source: PeerId, envelope: &Scan<'_>) {
-        self.wire.seen.insert_new(source, envelope.message_id());
+    fn admit(&mut self, source: PeerId, envelope: &Scan<'_>, unseen: Unseen) {
+        self.wire.seen.insert_unseen(unseen);
         self.wire.received += 1;
         self.peers.take_claims(source, envelope.wire_bytes(), envelope.address_bytes());
     }

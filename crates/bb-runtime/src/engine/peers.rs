@@ -84,6 +84,9 @@ impl Peers {
         if known.len() == 0 {
             return Arc::clone(&self.no_addresses);
         }
+        if !ends_in_own_word(known.clone()) {
+            return known.map(|(_, address)| address.clone()).collect();
+        }
         let operators = known.clone().filter(|(tier, _)| *tier == Tier::Operator);
         let claimed = known.filter(|(tier, _)| *tier != Tier::Operator);
         let offered = proofs.offer(peer, claimed.map(|(_, address)| address), byte_count);
@@ -241,8 +244,8 @@ impl Engine {
 }
 
 /// Whether the last of a peer's addresses, which counts least, is the peer's own word: so if any is.
-fn ends_in_own_word<'a>(addresses: impl Iterator<Item = (Tier, &'a Address)>) -> bool {
-    addresses.last().is_some_and(|(tier, _)| tier != Tier::Operator)
+fn ends_in_own_word<'a>(mut addresses: impl DoubleEndedIterator<Item = (Tier, &'a Address)>) -> bool {
+    addresses.next_back().is_some_and(|(tier, _)| tier != Tier::Operator)
 }
 
 /// The address book's part of a node's limits.
