@@ -4,10 +4,15 @@ use std::path::Path;
 
 use bb_sim::Federation;
 use bb_tests::Error;
+use bytesandbrains::autodiff;
 use bytesandbrains::cpu::CpuConfig;
 use bytesandbrains::learn::onnx_model::{Clip, Inspection, Optimizer, Schedule, read_model};
 use bytesandbrains::prelude::*;
-use bytesandbrains::runtime::Component;
+use bytesandbrains::runtime::onnx::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TypeProto, ValueInfoProto,
+    type_proto,
+};
+use bytesandbrains::runtime::{Backend, BackendGraph, Component};
 
 /// A convolutional network with batch normalization, written by the `onnx` Python package.
 fn model_path() -> std::path::PathBuf {
@@ -81,5 +86,57 @@ fn a_model_from_a_file_is_federated_and_written_back() -> Result<(), Error> {
     config.export_to(&trained_path, &parameters)?;
     let trained = OnnxModelConfig::from_file(&trained_path, OnnxModelOptions::default())?;
     assert_eq!(trained.parameters(), &parameters);
+    Ok(())
+}
+
+/// A value of the type `DOUBLE`.
+fn double(name: &str) -> ValueInfoProto {
+    let tensor = type_proto::Tensor { elem_type: Some(11), shape: None };
+    ValueInfoProto {
+        name: Some(name.into()),
+        r#type: Some(TypeProto {
+            value: Some(type_proto::Value::TensorType(tensor)),
+            ..TypeProto::default()
+        }),
+        ..ValueInfoProto::default()
+    }
+}
+
+#[test]
+fn a_gradient_that_a_model_asks_for_is_written_out() -> Result<(), Error> {
+    let op = |domain: &str, op: &str, inputs: &[&str], output: &str| NodeProto {
+        domain: Some(domain.into()),
+        op_type: Some(op.into()),
+        input: inputs.iter().map(|&name| name.to_owned()).collect(),
+        output: vec![output.to_owned()],
+        ..NodeProto::default()
+    };
+    const TRAINING: &str = "ai.onnx.preview.training";
+    let mut slope = op(TRAINING, "Gradient", &["x"], "slope");
+    slope.attribute = vec![
+        AttributeProto { name: Some("xs".into()), strings: vec!["x".into()], ..AttributeProto::default() },
+        AttributeProto { name: Some("y".into()), s: Some("y".into()), ..AttributeProto::default() },
+    ];
+    let graph = GraphProto {
+        node: vec![op("", "Mul", &["x", "x"], "y"), slope],
+        input: vec![double("x")],
+        output: vec![double("slope")],
+        ..GraphProto::default()
+    };
+    let set =
+        |domain: &str, version| OperatorSetIdProto { domain: Some(domain.into()), version: Some(version) };
+    let model = ModelProto {
+        opset_import: vec![set("", 22), set(TRAINING, 1)],
+        graph: Some(graph),
+        ..ModelProto::default()
+    };
+
+    let backend = CpuBackend::new(&CpuConfig::default())?;
+    assert!(backend.prepare(&BackendGraph::from_model(&model)?).is_err(), "the op itself is not run");
+    let model = autodiff::expand_gradients(&model)?;
+    let mut ready = backend.prepare(&BackendGraph::from_model(&model)?)?;
+
+    let slopes = ready.run(&[Tensor::from_slice([3], &[-1.0, 0.5, 4.0])?])?;
+    assert_eq!(slopes[0].as_slice::<f64>()?, [-2.0, 1.0, 8.0]);
     Ok(())
 }
