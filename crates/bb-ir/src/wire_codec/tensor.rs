@@ -130,15 +130,16 @@ impl<'a> TensorFields<'a> {
 #[inline]
 fn short_after(key: u8, left: &mut &[u8]) -> Option<usize> {
     let low_bits = |byte: u8| usize::from(byte & 0x7f);
-    let (number, rest) = match *left {
-        &[next, ref rest @ ..] if next == key => match rest {
-            &[byte @ ..0x80, ref rest @ ..] => (usize::from(byte), rest),
-            &[first, second @ ..0x80, ref rest @ ..] => (low_bits(first) | low_bits(second) << 7, rest),
-            &[first, second, third @ ..0x80, ref rest @ ..] => {
-                (low_bits(first) | low_bits(second) << 7 | low_bits(third) << 14, rest)
-            }
-            _ => return None,
-        },
+    let [next, rest @ ..] = *left else { return None };
+    if *next != key {
+        return None;
+    }
+    let (number, rest) = match *rest {
+        [byte @ ..0x80, ref rest @ ..] => (usize::from(byte), rest),
+        [first, second @ ..0x80, ref rest @ ..] => (low_bits(first) | low_bits(second) << 7, rest),
+        [first, second, third @ ..0x80, ref rest @ ..] => {
+            (low_bits(first) | low_bits(second) << 7 | low_bits(third) << 14, rest)
+        }
         _ => return None,
     };
     *left = rest;
