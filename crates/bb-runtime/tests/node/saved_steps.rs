@@ -224,17 +224,20 @@ fn values_of_streams_that_wait_when_a_node_is_restored_are_reported_as_dropped()
 }
 
 #[test]
-fn a_snapshot_in_which_an_execution_ends_twice_is_refused() {
+fn a_snapshot_in_which_an_execution_ends_twice_or_while_it_is_under_way_is_refused() {
     let mut node = node(1, &chain(2), "Chain");
     let run = node.invoke("Chain", &[("x", &Value::I64(1).encode())]).unwrap();
+    let under_way = node.snapshot().unwrap().encode();
     assert!(node.cancel(run));
-    let snapshot = node.snapshot().unwrap().encode();
-    let mut sections = snapshot_file::sections(&snapshot);
-    let steps = sections[&18].clone();
-    sections.get_mut(&18).unwrap().extend(steps);
-    let twice = NodeSnapshot::decode(snapshot_file::file(&snapshot, &sections)).unwrap();
+    let over = node.snapshot().unwrap().encode();
+    let end = snapshot_file::sections(&over)[&18].clone();
     let digest = node.state_digest().unwrap();
-    let error = node.restore(twice).unwrap_err();
-    assert!(matches!(&error, RestoreError::Corrupt { section, .. } if section == "steps"), "{error}");
-    assert_eq!(node.state_digest().unwrap(), digest);
+    for before in [over, under_way] {
+        let mut sections = snapshot_file::sections(&before);
+        sections.entry(18).or_default().extend(&end);
+        let wrong = NodeSnapshot::decode(snapshot_file::file(&before, &sections)).unwrap();
+        let error = node.restore(wrong).unwrap_err();
+        assert!(matches!(&error, RestoreError::Corrupt { section, .. } if section == "steps"), "{error}");
+        assert_eq!(node.state_digest().unwrap(), digest);
+    }
 }
