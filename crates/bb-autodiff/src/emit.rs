@@ -176,6 +176,11 @@ impl Builder {
         a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_dim(a, b))
     }
 
+    /// Whether `val` certainly has no elements, so that no gradient is to be computed of it.
+    pub(crate) fn is_empty(&self, val: Val) -> bool {
+        self.fact(val).shape.as_ref().is_some_and(|dims| dims.contains(&Dim::Known(0)))
+    }
+
     /// Whether `wide` certainly has the shape that it and `narrow` broadcast to.
     pub(crate) fn covers(&self, wide: Val, narrow: Val) -> bool {
         let (Some(wide), Some(narrow)) = (&self.fact(wide).shape, &self.fact(narrow).shape) else {
@@ -192,14 +197,12 @@ impl Builder {
         }
         let Some(dims) = self.fact(like).shape.clone() else {
             let shape = self.shape(like);
-            return self.reshape(a, shape);
+            return self.reshape_to(a, shape);
         };
         let free = dims.iter().filter(|dim| !matches!(dim, Dim::Known(_))).count();
         if free > 1 || dims.contains(&Dim::Known(0)) {
             let shape = self.shape(like);
-            let zero = self.opset() >= 14 && dims.contains(&Dim::Known(0));
-            let attributes = if zero { vec![int("allowzero", 1)] } else { vec![] };
-            return self.op("Reshape", &[a, shape], attributes);
+            return self.reshape_to(a, shape);
         }
         let extents: Vec<i64> =
             dims.iter().map(|dim| if let Dim::Known(extent) = dim { *extent as i64 } else { -1 }).collect();
@@ -209,7 +212,16 @@ impl Builder {
         reshaped
     }
 
-    /// The elements of `a` in the shape that `shape` lists.
+    /// The elements of `a` in the shape that `shape` lists, in which zero is an extent.
+    pub(crate) fn reshape_to(&mut self, a: Val, shape: Val) -> Val {
+        let has_elements = self.fact(shape).integers().is_some_and(|extents| !extents.contains(&0));
+        if has_elements || self.opset() < 14 {
+            return self.reshape(a, shape);
+        }
+        self.op("Reshape", &[a, shape], vec![int("allowzero", 1)])
+    }
+
+    /// The elements of `a` in the shape that `shape` lists, in which zero is the extent of `a`'s own axis.
     pub(crate) fn reshape(&mut self, a: Val, shape: Val) -> Val {
         self.op("Reshape", &[a, shape], vec![])
     }
@@ -411,7 +423,7 @@ impl Builder {
         let axes = self.reshape(axes, flat);
         let attributes = vec![int("keepdims", 1), int("noop_with_empty_axes", 1)];
         let narrow = self.op("ReduceSum", &[wide, axes], attributes);
-        let narrow = self.reshape(narrow, to);
+        let narrow = self.reshape_to(narrow, to);
         if let Some(dims) = self.fact(like).shape.clone() {
             self.refine(narrow, &dims);
         }

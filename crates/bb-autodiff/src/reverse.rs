@@ -186,14 +186,17 @@ fn sweep(
         let find = |name: &String| if name.is_empty() { None } else { builder.find(name) };
         let inputs: Vec<Option<Val>> = node.input.iter().map(find).collect();
         let outputs: Vec<Option<Val>> = node.output.iter().map(find).collect();
-        let upstream: Vec<Option<Val>> =
-            outputs.iter().map(|val| val.and_then(|val| gradients.get(&val).copied())).collect();
+        let upstream: Vec<Option<Val>> = outputs
+            .iter()
+            .map(|val| gradients.get(&val.filter(|&val| !builder.is_empty(val))?).copied())
+            .collect();
         if upstream.iter().all(Option::is_none) {
             continue;
         }
         let captured = activity::captures(builder, &node);
         let captured = captured.into_iter().filter(|val| activity.values.contains(val)).collect();
-        let wanted = inputs.iter().map(|val| val.is_some_and(|val| activity.values.contains(&val)));
+        let is_wanted = |val: Val| activity.values.contains(&val) && !builder.is_empty(val);
+        let wanted = inputs.iter().map(|val| val.is_some_and(is_wanted));
         let wanted: Vec<bool> = wanted.collect();
         let around = Around { inputs, outputs, upstream, wanted, captured };
         let mut scope = Scope::new(builder, index, &node, around);

@@ -249,3 +249,27 @@ fn large_products_agree_with_sums_in_double_precision() {
         }
     }
 }
+
+#[test]
+fn of_an_image_without_places_a_convolution_sees_the_padding_alone() {
+    for (image, want) in [([1, 1, 5, 0], [1, 1, 6, 3]), ([1, 1, 0, 5], [1, 1, 1, 8])] {
+        let conv = with_ints(node("Conv", &["x", "w"], &["y"]), "pads", &[1, 1, 2, 3]);
+        let got = common::run(conv, &[single(&image, 1), single(&[1, 1, 3, 2], 2)]).unwrap();
+        assert_eq!(**got[0].shape(), want);
+        assert!(got[0].as_slice::<f32>().unwrap().iter().all(|&element| element == 0.0));
+    }
+}
+
+#[test]
+fn an_odd_place_too_many_of_a_wanted_output_shape_is_cut_at_the_front_but_for_same_upper() {
+    let x = Tensor::from_slice([1, 1, 3], &[1.0_f32, 2.0, 3.0]).unwrap();
+    let w = Tensor::from_slice([1, 1, 3], &[1.0_f32, 10.0, 100.0]).unwrap();
+    for (padding, want) in
+        [("NOTSET", [123.0_f32, 230.0]), ("SAME_LOWER", [123.0, 230.0]), ("SAME_UPPER", [12.0, 123.0])]
+    {
+        let conv = with_ints(node("ConvTranspose", &["x", "w"], &["y"]), "output_shape", &[2]);
+        let conv = common::with_string(conv, "auto_pad", padding);
+        let got = common::run(conv, &[x.clone(), w.clone()]).unwrap();
+        assert_eq!(got[0].as_slice::<f32>().unwrap(), want, "{padding}");
+    }
+}

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bb_autodiff::{AutodiffError, Gradients};
 use bb_runtime::onnx::{GraphProto, ModelProto, OperatorSetIdProto, TensorProto};
-use bb_runtime::{Backend, BackendGraph, DataType, Executable, Tensor};
+use bb_runtime::{Backend, BackendError, BackendGraph, DataType, Executable, Tensor};
 use prost::Message;
 
 use crate::archive::Case;
@@ -30,6 +30,12 @@ const LARGEST: usize = 1 << 17;
 
 /// Why a case is not run that has sequences or optional values among its inputs.
 pub const NO_TENSOR: &str = "values that are no tensors";
+
+/// What is wrong with a case that panics.
+pub(crate) const PANIC: &str = "a panic";
+
+/// The share of a slope that rounding may make up.
+const ROUNDED: f64 = 1e-3;
 
 /// How the gradients of one case are.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,11 +66,16 @@ pub struct Report {
 pub fn run(cases: &[Case], backend: &impl Backend) -> Report {
     let mut report = Report::default();
     for case in cases {
-        let outcome = catch_unwind(AssertUnwindSafe(|| check(case, backend)));
-        let outcome = outcome.unwrap_or_else(|_| Outcome::Wrong("a panic".to_owned()));
+        let outcome = run_within(case, backend, TOLERANCE);
         report.cases.push((case.name.clone(), op_of(&case.model), outcome));
     }
     report
+}
+
+/// Checks the gradients of one case, which may differ by `tolerance`, relative to the largest gradient of the input.
+pub fn run_within(case: &Case, backend: &impl Backend, tolerance: f64) -> Outcome {
+    let outcome = catch_unwind(AssertUnwindSafe(|| check(case, backend, tolerance)));
+    outcome.unwrap_or_else(|_| Outcome::Wrong(PANIC.to_owned()))
 }
 
 /// The op that a case is about: its only node's, or the ops of all nodes.
@@ -163,13 +174,14 @@ struct Trial {
     fed: Vec<Tensor>,
     /// Inputs that are differentiated for: places among the inputs.
     wrt: Vec<usize>,
+    tolerance: f64,
 }
 
-fn check(case: &Case, backend: &impl Backend) -> Outcome {
-    match try_check(case, backend, false) {
+fn check(case: &Case, backend: &impl Backend, tolerance: f64) -> Outcome {
+    match try_check(case, backend, tolerance, false) {
         // What must be known, an exporter would have written down: integers become part of the graph.
         Ok(Outcome::NotDifferentiable(_)) | Err(Outcome::NotDifferentiable(_)) => {
-            try_check(case, backend, true).unwrap_or_else(|outcome| outcome)
+            try_check(case, backend, tolerance, true).unwrap_or_else(|outcome| outcome)
         }
         Ok(outcome) | Err(outcome) => outcome,
     }
@@ -179,9 +191,23 @@ fn not_run(reason: impl fmt::Display) -> Outcome {
     Outcome::NotRun(reason.to_string())
 }
 
-fn try_check(case: &Case, backend: &impl Backend, holds_integers: bool) -> Result<Outcome, Outcome> {
+/// What a backend does not take, or not within its limits, is not run; all else is a mistake where the case itself runs.
+fn broken(error: BackendError) -> Outcome {
+    use BackendError::{Engine, Memory, Type, Unsupported, Work};
+    match error {
+        Engine { .. } | Memory { .. } | Type { .. } | Unsupported { .. } | Work { .. } => not_run(error),
+        other => Outcome::Wrong(format!("the gradients do not run: {other}")),
+    }
+}
+
+fn try_check(
+    case: &Case,
+    backend: &impl Backend,
+    tolerance: f64,
+    holds_integers: bool,
+) -> Result<Outcome, Outcome> {
     let mut rng = seeded(&case.name);
-    let trial = trial(case, &mut rng, holds_integers)?;
+    let trial = Trial { tolerance, ..trial(case, &mut rng, holds_integers)? };
     if trial.wrt.is_empty() {
         return Err(Outcome::NotDifferentiable("no float input".to_owned()));
     }
@@ -273,7 +299,7 @@ fn trial(case: &Case, rng: &mut Rng, holds_integers: bool) -> Result<Trial, Outc
         fed.push(tensor);
     }
     graph.input = inputs;
-    Ok(Trial { graph, opsets: model.opset_import, opset, fed, wrt })
+    Ok(Trial { graph, opsets: model.opset_import, opset, fed, wrt, tolerance: TOLERANCE })
 }
 
 /// `graph` with `the/loss`: its outputs times `weights`, summed; elements that are infinite or no numbers are left out.
@@ -342,7 +368,8 @@ impl Trial {
             backward.node.push(wide::node("Identity", &[name], &output));
             backward.output.push(wide::untyped(&output));
         }
-        let gradients = self.prepare(&backward, backend)?.run(&self.fed).map_err(not_run)?;
+        let mut ready = backend.prepare(&BackendGraph::new(backward, &self.opsets)).map_err(broken)?;
+        let gradients = ready.run(&self.fed).map_err(broken)?;
         let mut forward = self.prepare(graph, backend)?;
         let (mut largest, mut elements) = (0.0_f64, 0);
         for (&place, gradient) in self.wrt.iter().zip(gradients.iter()) {
@@ -370,10 +397,10 @@ impl Trial {
             let scale = slopes.iter().fold(1.0_f64, |scale, (_, slope)| scale.max(slope.abs()));
             for &(element, slope) in &slopes {
                 let error = (gradient[element] - slope).abs() / scale;
-                if gradient[element].is_nan() && self.has_nan(graph, backend)? {
+                if !gradient[element].is_finite() && self.is_at_an_edge(graph, backend)? {
                     return Err(Outcome::NotDifferentiable("a value inside is no number".to_owned()));
                 }
-                if error.is_nan() || error > TOLERANCE {
+                if error.is_nan() || error > self.tolerance {
                     let name = made.graph.input.get(place).map(|input| input.name()).unwrap_or_default();
                     return Err(Outcome::Wrong(format!(
                         "`{name}` at {element}: {}, by differences {slope}",
@@ -392,7 +419,8 @@ impl Trial {
         Ok(Outcome::Checked { error: largest, elements })
     }
 
-    /// The slope of the loss along one element; `None` at a corner, and where a step leaves the domain.
+    /// The slope of the loss along one element; `None` at a corner, where a step leaves the domain, and where the loss is so
+    /// large that its differences are rounded away.
     fn slope(
         &self,
         forward: &mut dyn Executable,
@@ -416,15 +444,21 @@ impl Trial {
         let (near, far) = ((above - below) / (2.0 * step), (at(2.0)? - at(-2.0)?) / (4.0 * step));
         let slope = (4.0 * near - far) / 3.0;
         let corner = corner || (near - far).abs() > 1e-2 * near.abs().max(far.abs()).max(1.0);
-        Ok(Some(slope).filter(|slope| slope.is_finite() && !corner))
+        let is_rounded = f64::EPSILON * here.abs() / step > ROUNDED * slope.abs().max(1.0);
+        Ok(Some(slope).filter(|slope| slope.is_finite() && !corner && !is_rounded))
     }
 
-    /// Whether some value of the forward pass is no number.
-    fn has_nan(&self, graph: &GraphProto, backend: &impl Backend) -> Result<bool, Outcome> {
+    /// Whether some value of the forward pass is infinite, no number or a root where it is vertical.
+    fn is_at_an_edge(&self, graph: &GraphProto, backend: &impl Backend) -> Result<bool, Outcome> {
         let mut all = graph.clone();
-        let made = graph.node.iter().flat_map(|node| &node.output).filter(|name| !name.is_empty());
-        all.output = made.map(|name| wide::untyped(name)).collect();
+        let made =
+            graph.node.iter().flat_map(|node| node.output.iter().map(move |name| (node.op_type(), name)));
+        let made: Vec<(&str, &String)> = made.filter(|(_, name)| !name.is_empty()).collect();
+        all.output = made.iter().map(|(_, name)| wide::untyped(name)).collect();
         let values = self.prepare(&all, backend)?.run(&self.fed).map_err(not_run)?;
-        Ok(values.iter().filter_map(wide::numbers).flatten().any(f64::is_nan))
+        let is_edge = |op: &str, x: f64| !x.is_finite() || (op == "Sqrt" && x == 0.0);
+        let mut held =
+            made.iter().zip(values.iter()).filter_map(|((op, _), value)| Some((*op, wide::numbers(value)?)));
+        Ok(held.any(|(op, numbers)| numbers.into_iter().any(|x| is_edge(op, x))))
     }
 }

@@ -12,6 +12,7 @@ pub mod difference;
 pub mod folder;
 pub mod gradients;
 pub mod suite;
+pub mod sweep;
 pub mod table;
 pub mod timing;
 mod wide;

@@ -113,9 +113,9 @@ impl Window {
         let padded = extent + self.before[axis] + self.after[axis];
         let stride = self.strides[axis];
         let room = padded - self.reach(axis);
-        let mut count = (if ceil { room + stride - 1 } else { room }).div_euclid(stride) + 1;
-        if ceil && (count - 1) * stride >= extent + self.before[axis] {
-            count -= 1;
+        let mut count = room.div_euclid(stride) + 1;
+        if ceil && room.rem_euclid(stride) != 0 && count * stride < extent + self.before[axis] {
+            count += 1;
         }
         count.max(0)
     }
@@ -131,12 +131,10 @@ pub(crate) fn places(dims: &[Dim]) -> Vec<Option<i64>> {
     dims.iter().skip(2).map(|dim| known(dim).map(|extent| extent as i64)).collect()
 }
 
-/// The window extents of a convolution: the attribute, or the weights' own.
+/// The window extents of a convolution: the weights' own, or, where these are not known, the attribute.
 pub(crate) fn kernel(attributes: Attributes<'_>, weights: Option<&[Dim]>) -> Option<Vec<i64>> {
-    match attributes.ints("kernel_shape") {
-        Some(kernel) => Some(kernel.to_vec()),
-        None => places(weights?).into_iter().collect(),
-    }
+    let own = weights.and_then(|dims| places(dims).into_iter().collect());
+    own.or_else(|| attributes.ints("kernel_shape").map(<[i64]>::to_vec))
 }
 
 fn convolution(q: &Question<'_>) -> Option<Vec<Dim>> {
@@ -185,7 +183,7 @@ fn transposed(q: &Question<'_>) -> Option<Vec<Dim>> {
             (Some(extent), None) if automatic => dim_of(extent.saturating_mul(*strides.get(axis)?)),
             (Some(extent), Some(window)) => {
                 let extra = extra.and_then(|extra| extra.get(axis)).copied().unwrap_or(0).clamp(-MOST, MOST);
-                let full = (extent - 1) * window.strides[axis] + window.reach(axis) + extra;
+                let full = (extent.max(&1) - 1) * window.strides[axis] + window.reach(axis) + extra;
                 dim_of(full - window.before[axis] - window.after[axis])
             }
             _ => Dim::Any,

@@ -161,7 +161,8 @@ fn for_each_head(s: &mut Scope<'_>, val: Val, q: Val) -> Result<Val, AutodiffErr
 /// Which keys a query does not see because of where they stand, each to be broadcast to `[batch, heads, queries, keys]`.
 fn by_place(s: &mut Scope<'_>, q: Val, k: Val) -> Result<Vec<Val>, AutodiffError> {
     let causal = s.attributes().flag("is_causal", false);
-    let window = |name: &str| s.attributes().int(name).filter(|&size| size >= 0);
+    // A larger one leaves out nothing.
+    let window = |name: &str| s.attributes().int(name).filter(|size| (0..1 << 40).contains(size));
     let (left, right) = (window("left_window_size"), window("right_window_size"));
     let lengths = s.optional(6);
     if !causal && left.is_none() && right.is_none() && lengths.is_none() {

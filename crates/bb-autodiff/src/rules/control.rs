@@ -136,8 +136,9 @@ fn iterate(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
 fn scan(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let body = s.attributes().graph("body")?;
     let count = usize::try_from(s.attributes().int_or("num_scan_inputs", 1)).ok();
+    let count = count.filter(|&count| count > 0);
     let Some(states) = count.and_then(|count| s.input_count().checked_sub(count)) else {
-        return Err(s.attributes().wrong("num_scan_inputs", "is negative or more than the node has inputs"));
+        return Err(s.attributes().wrong("num_scan_inputs", "is below one or more than the node has inputs"));
     };
     let at = |name: &str, index: usize| {
         s.attributes().ints(name).and_then(|list| list.get(index)).copied().unwrap_or(0)
@@ -230,6 +231,8 @@ fn backward(s: &mut Scope<'_>, repeated: &Loop<'_>) -> Result<(), AutodiffError>
             Some(gradient) if sums => inner.add(carried[place], gradient),
             Some(gradient) => gradient,
             None if sums => carried[place],
+            // A state that the body does not read is not there.
+            None if place < active.len() => inner.full_like(carried[place], 0.0)?,
             None => inner.full_like(leaf, 0.0)?,
         });
     }

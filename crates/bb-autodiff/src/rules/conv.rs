@@ -78,10 +78,21 @@ fn convolution(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
 /// `y = x *ᵀ w + b`: as [`convolution`] with image and output exchanged.
 fn transposed(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let (g, x, w) = (s.upstream()?, s.input(0)?, s.input(1)?);
+    if s.b.is_empty(x) {
+        return bias(s, g);
+    }
     let group = s.attributes().int_or("group", 1);
     let window = transposed_window(s, x, w)?;
     if s.wants(0) {
-        let gradient = s.b.op("Conv", &[g, w], sliding(&window, group));
+        let mut gradient = s.b.op("Conv", &[g, w], sliding(&window, group));
+        // What the output was padded with beyond a stride makes windows that belong to no element of the image.
+        let extra = s.attributes().ints("output_padding").unwrap_or_default();
+        let is_wide = extra.iter().zip(&window.strides).any(|(extra, stride)| extra >= stride);
+        if (is_wide || s.attributes().has("output_shape")) && !s.b.same_shape(gradient, x) {
+            let shape = s.b.shape(x);
+            let zeros = s.b.list(&vec![0; window.kernel.len() + 2]);
+            gradient = s.b.op("Slice", &[gradient, zeros, shape], vec![]);
+        }
         s.give(0, gradient);
     }
     if s.wants(1) {

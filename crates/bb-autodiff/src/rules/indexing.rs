@@ -71,7 +71,7 @@ fn gather(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
         let rows = s.b.op("Concat", &[count, free], vec![int("axis", 0)]);
         let rows = s.b.reshape(updates, rows);
         let sum = s.b.gemm(hot, rows, true, false)?;
-        s.b.reshape(sum, shape)
+        s.b.reshape_to(sum, shape)
     };
     let gradient = s.b.transpose(front, &back);
     s.give(0, gradient);
@@ -291,7 +291,7 @@ pub(super) fn move_back(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let size = s.b.size(x, DataType::I64);
     let range = s.b.op("Range", &[zero, size, one], vec![]);
     let shape = s.b.shape(x);
-    let places = s.b.reshape(range, shape);
+    let places = s.b.reshape_to(range, shape);
     if let Some(dims) = s.b.fact(x).shape.clone() {
         s.b.learn(places, &Fact::new(Some(DataType::I64), Some(dims)));
     }
@@ -300,7 +300,7 @@ pub(super) fn move_back(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let moved = s.b.emit(s.op_type(), &inputs, s.all_attributes(), s.output_count())[0];
     let count = s.b.op("Shape", &[range], vec![]);
     let sum = added_at(s, x, count, moved, g)?;
-    let gradient = s.b.reshape(sum, shape);
+    let gradient = s.b.reshape_to(sum, shape);
     s.give(0, gradient);
     Ok(())
 }

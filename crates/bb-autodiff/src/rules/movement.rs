@@ -52,8 +52,8 @@ fn again(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
 /// `y` = sums of `x` up to each place: sums of `g` from each place on.
 fn running_sum(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let (g, axis) = (s.upstream()?, s.input(1)?);
-    let exclusive = s.attributes().int_or("exclusive", 0);
-    let reverse = i64::from(s.attributes().int_or("reverse", 0) == 0);
+    let exclusive = i64::from(s.attributes().flag("exclusive", false));
+    let reverse = i64::from(!s.attributes().flag("reverse", false));
     let gradient = s.b.op("CumSum", &[g, axis], vec![int("exclusive", exclusive), int("reverse", reverse)]);
     s.give(0, gradient);
     Ok(())
@@ -85,7 +85,7 @@ fn running_product(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let shape = s.b.op("Gather", &[shape, kept], vec![int("axis", 0)]);
     let one = s.b.scalar(dtype, 1.0);
     let ones = s.b.op("Expand", &[one, shape], vec![]);
-    let direction = s.attributes().int_or("reverse", 0);
+    let direction = i64::from(s.attributes().flag("reverse", false));
     let attributes = vec![
         graph("body", body),
         int("num_scan_inputs", 1),

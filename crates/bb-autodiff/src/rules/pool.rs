@@ -113,7 +113,7 @@ fn unpool(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let end = s.b.add(size, one);
     let numbers = s.b.op("Range", &[one, end, step], vec![]);
     let shape = s.b.shape(x);
-    let numbers = s.b.reshape(numbers, shape);
+    let numbers = s.b.reshape_to(numbers, shape);
     let inputs = [Some(numbers), Some(indices), s.optional(2)];
     let moved = s.b.emit("MaxUnpool", &inputs, s.all_attributes(), 1)[0];
     let end = s.b.unsqueeze(end, &[0]);

@@ -61,7 +61,8 @@ fn spread(s: &mut Scope<'_>, own: Val) -> Result<Val, AutodiffError> {
     // Each as often as its block is long; the last block may be longer than what is left for it.
     let apart = s.b.unsqueeze(own, &[axis as i64 + 1]);
     let mut times = vec![1; rank + 1];
-    times[axis + 1] = block;
+    let most = s.b.fact(x).extents().map_or(i64::MAX, |extents| extents[axis] as i64);
+    times[axis + 1] = block.min(most.max(1));
     let times = s.b.list(&times);
     let wide = s.b.op("Expand", &[apart, times], vec![]);
     let mut shape: Vec<i64> = vec![0; axis];

@@ -97,10 +97,13 @@ fn layer(s: &Scope<'_>, cell: Cell) -> Result<Layer, AutodiffError> {
         ))
     })?;
     let weights = s.input(2)?;
-    let hidden = attributes.int("hidden_size").or_else(|| {
-        let last = s.b.fact(weights).shape.as_ref()?.get(2)?;
-        if let Dim::Known(extent) = last { Some(*extent as i64) } else { None }
-    });
+    let last = s.b.fact(weights).shape.as_ref().and_then(|dims| dims.get(2));
+    let own = if let Some(Dim::Known(extent)) = last { Some(*extent as i64) } else { None };
+    let said = attributes.int("hidden_size");
+    if own.zip(said).is_some_and(|(own, said)| own != said) {
+        return Err(attributes.wrong("hidden_size", "is not the number of cells that the weights have"));
+    }
+    let hidden = own.or(said);
     let hidden = hidden.ok_or_else(|| s.b.undetermined(weights, "shape"))?;
     if hidden < 1 || !is_sensible(&hidden) {
         return Err(attributes.wrong("hidden_size", "is no number of cells"));

@@ -58,6 +58,9 @@ fn resize(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     let (g, x) = (s.upstream()?, s.input(0)?);
     let rank = s.b.rank(x)?;
     let form = form(s, rank)?;
+    if form.scales.is_some_and(|scales| !s.b.fact(scales).may_be_float()) {
+        return Err(s.unsupported("its scales are no floats".to_owned()));
+    }
     if form.sizes.is_some()
         && s.attributes().text("keep_aspect_ratio_policy").unwrap_or("stretch") != "stretch"
     {

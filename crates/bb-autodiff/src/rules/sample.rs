@@ -64,6 +64,10 @@ fn affine_grid(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
 
 /// Pixels at the places of a grid, whose last axis names the image's axes from the last one on; -1 and 1 are its ends.
 fn grid_sample(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    // Of an image without places there is nothing to read.
+    if s.b.is_empty(s.input(0)?) {
+        return Ok(());
+    }
     let (x, grid, y) = (s.input(0)?, s.input(1)?, s.output(0)?);
     let mode = match s.attributes().text("mode").unwrap_or("linear") {
         "linear" | "bilinear" => Mode::Linear,
@@ -134,6 +138,10 @@ struct Cells {
 
 /// The mean or the maximum of samples in each cell of each region. (He et al., "Mask R-CNN", 2017.)
 fn roi_align(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
+    // Of an image without places there is nothing to read.
+    if s.b.is_empty(s.input(0)?) {
+        return Ok(());
+    }
     require(s, RANGE)?;
     let (x, y) = (s.input(0)?, s.output(0)?);
     let takes_most = s.attributes().text("mode") == Some("max");
@@ -278,7 +286,7 @@ fn deform_conv(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
     if s.b.rank(x)? != 4 {
         return Err(s.unsupported("the image must have two axes of places".to_owned()));
     }
-    let (group, moved) = (s.attributes().int_or("group", 1), s.attributes().int_or("offset_group", 1));
+    let (group, moved) = (s.attributes().int_or("group", 1), s.attributes().int_or("offset_group", 1).max(1));
     let extent = |s: &Scope<'_>, val: Val, axis: usize| -> Result<i64, AutodiffError> {
         match s.b.fact(val).shape.as_ref().and_then(|dims| dims.get(axis)) {
             Some(Dim::Known(extent)) if is_sensible(&(*extent as i64)) => Ok(*extent as i64),

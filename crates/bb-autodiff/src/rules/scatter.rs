@@ -157,7 +157,7 @@ fn old_scatter(s: &mut Scope<'_>) -> Result<(), AutodiffError> {
         let numbers = s.b.op("NonZero", &[ones], vec![]);
         let one = s.b.scalar(DataType::I64, 1.0);
         let numbers = s.b.add(numbers, one);
-        let numbers = s.b.reshape(numbers, shape);
+        let numbers = s.b.reshape_to(numbers, shape);
         let shape = s.b.shape(x);
         let none = s.b.op("ConstantOfShape", &[shape], vec![tensor("value", i64_tensor(&[0]))]);
         let landed = places.put(s, none, numbers, None);

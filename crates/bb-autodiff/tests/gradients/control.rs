@@ -116,6 +116,24 @@ fn a_loop_matches_differences_for_its_states_and_for_what_its_body_reads() {
 }
 
 #[test]
+fn a_state_that_the_body_does_not_read_gets_zeros() {
+    let body = nested(
+        &["i", "go", "h"],
+        &["go_on", "next"],
+        vec![node("Identity", &["go"], "go_on"), node("Mul", &["w", "w"], "next")],
+    );
+    let repeated = with_graph(several("Loop", &["M", "", "h0"], &["last"]), "body", body);
+    for shapes in KINDS {
+        let model = Model::new(vec![repeated.clone(), sum_of("last", "loss")])
+            .integer("M", 3)
+            .float("h0", &[2], &[0.5, -0.5], shapes)
+            .float("w", &[2], &[0.1, 0.2], shapes);
+        model.check();
+        assert_eq!(model.gradients()[0], [0.0, 0.0]);
+    }
+}
+
+#[test]
 fn a_loop_that_ends_by_its_condition_matches_differences() {
     let mut rng = Rng::new(1403);
     for round in 0..20 {

@@ -58,3 +58,24 @@ fn conv_transpose_matches_differences() {
         if rng.flag() { case.float(&mut rng, &[filters * group], -1.0, 1.0) } else { case }.check();
     }
 }
+
+#[test]
+fn transposed_convolutions_padded_beyond_a_stride_match_differences() {
+    let mut rng = Rng::new(1003);
+    for round in 0..24 {
+        let (image, kernel, stride) = (rng.below(1, 4), rng.below(1, 4), rng.below(1, 3));
+        let full = (image - 1) * stride + kernel;
+        let mut case = Case::new("ConvTranspose").attribute(ints("strides", &[stride as i64]));
+        case = if round % 2 == 0 {
+            case.attribute(ints("output_padding", &[rng.below(0, 5) as i64]))
+        } else {
+            let padding = ["NOTSET", "SAME_UPPER", "SAME_LOWER"][round / 2 % 3];
+            let wanted = rng.below(1, full + 5) as i64;
+            case.attribute(ints("output_shape", &[wanted])).attribute(text("auto_pad", padding))
+        };
+        case.float(&mut rng, &[2, 2, image], -1.0, 1.0)
+            .float(&mut rng, &[2, 3, kernel], -1.0, 1.0)
+            .float(&mut rng, &[3], -1.0, 1.0)
+            .check();
+    }
+}

@@ -152,6 +152,9 @@ fn prelu() -> Kernel {
         let result = by_number!(input.dtype(), T => {
             binary_new::<T, T>(io, input, slope, |x, slope| if x.below_zero() { x.mul(slope) } else { x })
         })?;
+        if result.shape() != input.shape() {
+            return Err(Fault::shape("the slope has more elements along an axis than the input"));
+        }
         io.emit(0, result);
         Ok(())
     })

@@ -330,7 +330,8 @@ fn rotary_embedding(node: &NodeDef<'_>) -> Outcome<Kernel> {
             Some(places) => places.len() == rows && places.iter().all(|at| (0..table as i64).contains(at)),
             None => table == rows,
         };
-        if rotated > held.size || rotated % 2 != 0 || cosines.shape() != sines.shape() || !places_fit {
+        let is_wide = cosines.shape().last().is_none_or(|&extent| extent != half);
+        if rotated > held.size || rotated % 2 != 0 || cosines.shape() != sines.shape() || is_wide || !places_fit {
             return Err(Fault::shape("positions and the tables of cosines and sines do not fit the rows"));
         }
         let mut result = io.alloc(input.dtype(), input.shape())?;

@@ -126,6 +126,10 @@ fn unfold<T: Number>(from: &[T], channels: usize, slides: &Slides, outputs: &[us
         return;
     };
     let (Some((&width, outer_outputs)), true) = (outputs.split_last(), places > 0) else { return };
+    if pixels == 0 {
+        to.fill(T::ZERO);
+        return;
+    }
     let mut rows = to.chunks_exact_mut(places);
     for channel in 0..channels {
         let from = &from[channel * pixels..(channel + 1) * pixels];
@@ -198,8 +202,8 @@ fn conv_transpose(node: &NodeDef<'_>) -> Outcome<Kernel> {
                 .and_then(|full| (kernel.max(1) - 1).checked_mul(dilation)?.checked_add(full)?.checked_add(1 + extra))
                 .ok_or_else(|| Fault::shape("the result is larger than memory"))?;
             let split = |total: usize| match window.auto_pad {
-                AutoPad::SameLower => (total - total / 2, total / 2),
-                _ => (total / 2, total - total / 2),
+                AutoPad::SameUpper => (total / 2, total - total / 2),
+                _ => (total - total / 2, total / 2),
             };
             let (before, output) = match &wanted {
                 Some(wanted) => {

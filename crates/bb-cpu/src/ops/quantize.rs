@@ -57,13 +57,14 @@ impl Spread {
         let (block, groups) = if self.block == 0 {
             (1, 1)
         } else {
-            if own.rank() != extents.rank()
-                || own[axis].checked_mul(self.block).is_none_or(|all| all < extents[axis])
-            {
+            if own.rank() != extents.rank() || own[axis] != extents[axis].div_ceil(self.block) {
                 return Err(Fault::shape(format!("scales of shape {own} in blocks of {}", self.block)));
             }
             (self.block, shape::count(&extents[..axis])?)
         };
+        if self.block == 0 && own.rank() > 1 {
+            return Err(Fault::shape(format!("scales of shape {own} without a size of blocks")));
+        }
         let along = if self.block == 0 { own.iter().product() } else { own[axis] };
         let inner_scales = if self.block == 0 { 1 } else { inner };
         let fits = extents[axis].div_ceil(block) <= along

@@ -202,7 +202,11 @@ fn stft(node: &NodeDef<'_>) -> Outcome<Kernel> {
             (None, None) => samples,
         };
         let weights = window.map(|window| numbers(io, window)).transpose()?;
-        if length > samples || length == 0 || weights.as_ref().is_some_and(|weights| weights.len() != length)
+        let is_row = window.is_none_or(|window| window.shape().rank() == 1);
+        if !is_row
+            || length > samples
+            || length == 0
+            || weights.as_ref().is_some_and(|weights| weights.len() != length)
         {
             return Err(Fault::shape(format!(
                 "frames of {length} of {samples} samples, or their window, do not fit"
