@@ -11,7 +11,7 @@ use bb_runtime::{BackendError, DataType, OpId};
 
 use crate::fault::Fault;
 use crate::node::{name_of, version_of};
-use crate::ops::optimizer::DOMAIN;
+use crate::ops::{flex, optimizer};
 
 /// A set of element types.
 #[derive(Clone, Copy, Debug)]
@@ -267,6 +267,9 @@ const TABLE: &[Row] = &[
         &[In(0, WIDE_FLOATS)],
         &[Is(DataType::U8), Give::Like(0), Is(DataType::U8)],
     ),
+    row(&["ConvInteger"], &[In(0, QUANTIZED), In(1, QUANTIZED)], &[Is(DataType::I32)]),
+    row(&["QLinearConv"], &[In(0, QUANTIZED), In(3, QUANTIZED), In(7, QUANTIZED)], &[Give::Like(7)]),
+    row(&["FlexAttention"], &[In(0, FLOATS), Take::Same(1, 0), Take::Same(2, 0)], FIRST),
     row(&["MatMulInteger"], &[In(0, QUANTIZED), In(1, QUANTIZED)], &[Is(DataType::I32)]),
     row(&["QLinearMatMul"], &[In(0, QUANTIZED), In(3, QUANTIZED), In(7, QUANTIZED)], &[Give::Like(7)]),
     row(
@@ -298,7 +301,7 @@ pub(crate) fn check(graph: &GraphProto, opsets: &[(String, i64)]) -> Result<(), 
     let held = graph.initializer.iter();
     known.extend(held.filter_map(|held| Some((held.name(), DataType::from_onnx(held.data_type())?))));
     for node in &graph.node {
-        if !matches!(node.domain(), "" | "ai.onnx" | DOMAIN) {
+        if !matches!(node.domain(), "" | "ai.onnx" | flex::DOMAIN | optimizer::DOMAIN) {
             continue;
         }
         let types: Vec<Option<DataType>> =

@@ -166,11 +166,13 @@ fn the_list_of_differentiable_ops_has_what_models_are_made_of() {
     }
 }
 
-/// Ops that end a training step, and so lie between no loss and no parameter; and those of what is no tensor.
+/// Ops that end a training step, and so lie between no loss and no parameter; those of what is no tensor; attention with graphs
+/// inside.
 const WITHOUT_A_GRADIENT: &[&str] = &[
     "Adagrad",
     "Adam",
     "ConcatFromSequence",
+    "FlexAttention",
     "Momentum",
     "Optional",
     "OptionalGetElement",

@@ -23,7 +23,7 @@ pub(crate) fn groups_of(node: &NodeDef<'_>) -> Outcome<usize> {
     }
 }
 
-fn conv(node: &NodeDef<'_>) -> Outcome<Kernel> {
+pub(super) fn conv(node: &NodeDef<'_>) -> Outcome<Kernel> {
     let window = Window::new(node)?;
     let groups = groups_of(node)?;
     let mut layer = Layer::new(window.clone(), groups, node.config.threads);

@@ -20,6 +20,7 @@ pub(crate) mod conv;
 pub(crate) mod convolve;
 mod einsum;
 pub(crate) mod elementwise;
+pub(crate) mod flex;
 mod gemm;
 mod index;
 pub(crate) mod layout;
@@ -118,6 +119,7 @@ const FAMILIES: &[&[Entry]] = &[
     conv::OPS,
     einsum::OPS,
     elementwise::OPS,
+    flex::OPS,
     gemm::OPS,
     index::OPS,
     layout::OPS,

@@ -3,6 +3,9 @@
 use bb_runtime::{DataType, Shape, Tensor};
 
 use super::cast::convert;
+use super::conv::conv;
+use super::elementwise::scalar;
+use super::legacy::run_on;
 use super::types::{Float, Number, by_float};
 use super::wide::{numbers, of_numbers};
 use super::{Entry, Kernel, op};
@@ -12,9 +15,11 @@ use crate::node::NodeDef;
 use crate::shape::{self, Walk};
 
 pub(super) const OPS: &[Entry] = &[
+    op("ConvInteger", 10, conv_integer),
     op("DequantizeLinear", 10, dequantize),
     op("DynamicQuantizeLinear", 11, |_| Ok(dynamic_quantize())),
     op("MatMulInteger", 10, |_| Ok(mat_mul_integer())),
+    op("QLinearConv", 10, quantized_conv),
     op("QLinearMatMul", 10, |_| Ok(quantized_mat_mul())),
     op("QuantizeLinear", 10, quantize),
 ];
@@ -232,4 +237,93 @@ fn quantized_mat_mul() -> Kernel {
         io.emit(0, result);
         Ok(())
     })
+}
+
+/// A convolution of integers less their zero points, exact in `f64`: inputs `x` and `w` with their zero points, then a bias.
+struct Convolution {
+    kernel: Kernel,
+    x: (usize, usize),
+    w: (usize, usize),
+    bias: usize,
+}
+
+impl Convolution {
+    fn run(&mut self, io: &mut Io<'_, '_>) -> Outcome<Tensor> {
+        let (x, w) = (io.input(self.x.0)?, io.input(self.w.0)?);
+        let filters = w.shape().first().copied().unwrap_or(0);
+        let mut operands = vec![
+            Self::centred(io, x, io.optional(self.x.1), 1)?,
+            Self::centred(io, w, io.optional(self.w.1), filters)?,
+        ];
+        if let Some(bias) = io.optional(self.bias) {
+            operands.push(convert(io.pool, bias, DataType::F64)?);
+        }
+        run_on(io, &mut self.kernel, &operands)?;
+        for operand in operands {
+            io.pool.put(operand);
+        }
+        let sums = io.hands.outputs.first_mut().and_then(Option::take);
+        sums.ok_or_else(|| Fault::shape("a convolution gave nothing"))
+    }
+
+    /// A tensor less its zero point, of which there is one for all or one for each of the `groups` that its first axis has.
+    fn centred(
+        io: &mut Io<'_, '_>,
+        tensor: &Tensor,
+        zero: Option<&Tensor>,
+        groups: usize,
+    ) -> Outcome<Tensor> {
+        range(tensor.dtype())?;
+        let mut wide = convert(io.pool, tensor, DataType::F64)?;
+        if let Some(zero) = zero {
+            let zeros = numbers(io, zero)?;
+            let each = one_or_each(&zeros, groups, tensor.element_count())?;
+            for (at, x) in wide.make_mut::<f64>()?.iter_mut().enumerate() {
+                *x -= zeros[if zeros.len() == 1 { 0 } else { at / each }];
+            }
+        }
+        Ok(wide)
+    }
+}
+
+/// Elements that share each of `numbers`, of which there must be one or `groups`.
+fn one_or_each(numbers: &[f64], groups: usize, count: usize) -> Outcome<usize> {
+    match numbers.len() {
+        1 => Ok(count.max(1)),
+        length if length == groups => Ok((count / groups.max(1)).max(1)),
+        length => Err(Fault::shape(format!("{length} scales or zero points for {groups} filters"))),
+    }
+}
+
+fn conv_integer(node: &NodeDef<'_>) -> Outcome<Kernel> {
+    let mut convolution = Convolution { kernel: conv(node)?, x: (0, 2), w: (1, 3), bias: usize::MAX };
+    Ok(Kernel::new(move |io| {
+        let sums = convolution.run(io)?;
+        let result = convert(io.pool, &sums, DataType::I32)?;
+        io.pool.put(sums);
+        io.emit(0, result);
+        Ok(())
+    }))
+}
+
+fn quantized_conv(node: &NodeDef<'_>) -> Outcome<Kernel> {
+    let mut convolution = Convolution { kernel: conv(node)?, x: (0, 2), w: (3, 5), bias: 8 };
+    Ok(Kernel::new(move |io| {
+        let zero = io.input(7)?;
+        let (dtype, (least, most)) = (zero.dtype(), range(zero.dtype())?);
+        let (zero, x_scale, y_scale) = (scalar(zero)?, scalar(io.input(1)?)?, scalar(io.input(6)?)?);
+        let w_scales = numbers(io, io.input(4)?)?;
+        let mut sums = convolution.run(io)?;
+        let filters = sums.shape().get(1).copied().unwrap_or(0);
+        let places: usize = sums.shape().iter().skip(2).product();
+        one_or_each(&w_scales, filters, sums.element_count())?;
+        for (at, x) in sums.make_mut::<f64>()?.iter_mut().enumerate() {
+            let w_scale = w_scales[if w_scales.len() == 1 { 0 } else { at / places % filters }];
+            *x = ((*x * x_scale * w_scale / y_scale).round_ties_even() + zero).clamp(least, most);
+        }
+        let result = convert(io.pool, &sums, dtype)?;
+        io.pool.put(sums);
+        io.emit(0, result);
+        Ok(())
+    }))
 }
