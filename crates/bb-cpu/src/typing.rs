@@ -1,4 +1,5 @@
-//! The element types of a graph's values (of the tensors in it, if a value is a sequence or may be absent), as far as they follow from what is declared, and which of them a kernel lacks.
+//! The element types of a graph's values, as far as they follow from what is declared, and which of them a kernel lacks;
+//! of a sequence, and of what may be absent, that of the tensors in it.
 //!
 //! A kernel finds its way by the types of the tensors that it is given. What the graph tells before is checked when it is
 //! prepared, so that a model of a type that an op is not built for is refused there, with the op, the node and the type.

@@ -23,8 +23,7 @@ pub struct MessageId {
 /// The latest messages, by sender and id; the oldest leaves when another comes to a full window.
 ///
 /// - look: [`contains`](Self::contains) [`len`](Self::len) [`is_empty`](Self::is_empty) [`iter`](Self::iter)
-///   [`evicted`](Self::evicted)
-///   [`unseen`](Self::unseen)
+///   [`evicted`](Self::evicted) [`unseen`](Self::unseen)
 /// - feed: [`insert`](Self::insert) [`insert_unseen`](Self::insert_unseen)
 /// - command: [`clear`](Self::clear) [`forget_counters`](Self::forget_counters)
 ///

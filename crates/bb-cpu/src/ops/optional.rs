@@ -4,10 +4,10 @@ use bb_runtime::onnx::type_proto;
 use bb_runtime::{DataType, Shape};
 
 use super::layout::pass;
+use super::sequence::keep;
 use super::{Entry, Kernel, op};
 use crate::compound::{Compound, Kind};
 use crate::fault::{Fault, Outcome};
-use crate::io::In;
 use crate::node::NodeDef;
 
 pub(super) const OPS: &[Entry] = &[
@@ -37,13 +37,7 @@ fn optional(node: &NodeDef<'_>) -> Outcome<Kernel> {
         }
     }
     let run = Kernel::new(|io| {
-        let tensor = match io.take(0)? {
-            In::Owned(tensor) => tensor,
-            In::Borrowed(tensor) => {
-                io.pool.adopt(tensor);
-                tensor.clone()
-            }
-        };
+        let tensor = keep(io, 0)?;
         io.emit_compound(0, Compound::Tensor(tensor));
         Ok(())
     });

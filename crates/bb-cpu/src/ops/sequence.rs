@@ -50,7 +50,7 @@ fn construct(node: &NodeDef<'_>) -> Outcome<Kernel> {
 }
 
 /// Input `index`, a tensor, held for longer than the kernel runs; for kernels that work in place.
-fn keep(io: &mut Io<'_, '_>, index: usize) -> Outcome<Tensor> {
+pub(super) fn keep(io: &mut Io<'_, '_>, index: usize) -> Outcome<Tensor> {
     Ok(match io.take(index)? {
         In::Owned(tensor) => tensor,
         In::Borrowed(tensor) => {
